@@ -1,0 +1,72 @@
+"""Every private or version-dependent JAX name the library uses, and nothing else.
+
+JAX 0.10.2 has ``ClosedJaxpr`` around ``Jaxpr``; from 0.11 the two are one class whose constants are inside. The rest of
+the library sees only the functions below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+from jax._src import config as _config
+from jax._src import core as _core
+from jax._src import source_info_util as _source_info
+from jax._src.lib import _jax as _jaxlib_jax
+from jax.extend import core as jex_core
+
+Literal = jex_core.Literal
+Var = jex_core.Var
+Jaxpr = jex_core.Jaxpr
+ClosedJaxpr = jex_core.ClosedJaxpr
+JaxprEqn = jex_core.JaxprEqn
+DropVar = jex_core.DropVar
+Tracer = jax.core.Tracer
+
+#: ``is_top_level()``: True outside every JAX transformation. Bound once because it is on the path of each call.
+is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
+
+#: Raised by XLA for compile- and run-time failures.
+JaxRuntimeError = _jaxlib_jax.JaxRuntimeError
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
+    """``(jaxpr, constants)`` of a closed jaxpr, whichever class holds it; ``constants`` match ``jaxpr.constvars``."""
+    inner = getattr(jaxpr, "jaxpr", jaxpr)
+    return inner, list(getattr(jaxpr, "consts", ()))
+
+
+def is_jaxpr(thing: Any) -> bool:
+    """True for an open or closed jaxpr."""
+    return isinstance(thing, (Jaxpr, ClosedJaxpr))
+
+
+def make_closed_jaxpr(fun: Callable[..., Sequence[Any]], avals: Sequence[Any]) -> Any:
+    """Trace ``fun`` (flat arguments, flat results) at ``avals`` to what control-flow primitives take as a body.
+
+    Constants that tracing meets stay inside the result.
+    """
+    return jax.make_jaxpr(fun)(*avals)
+
+
+def bind(eqn: Any, params: dict[str, Any], operands: Sequence[Any]) -> list[Any]:
+    """Bind ``eqn``'s primitive again with ``params`` on ``operands``, in the equation's own context and name stack."""
+    info = eqn.source_info
+    name_stack = _source_info.current_name_stack() + info.name_stack
+    with _source_info.user_context(info.traceback, name_stack=name_stack), eqn.ctx.manager:
+        result = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(params))
+    return list(result) if eqn.primitive.multiple_results else [result]
+
+
+def trace_config() -> Hashable:
+    """Everything in JAX's configuration that changes what a trace or compilation gives (x64, precision, mesh, ...)."""
+    return _config.trace_context()
+
+
+@contextmanager
+def eval_context() -> Iterator[None]:
+    """Run JAX eagerly even when the caller is inside a trace."""
+    with _core.eval_context():
+        yield

@@ -1,0 +1,1 @@
+"""What can run regions: the contract, the registry, and one module or folder per backend."""

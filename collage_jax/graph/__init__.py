@@ -1,0 +1,1 @@
+"""The program as data: nodes, graphs, regions, and how a jaxpr becomes one."""

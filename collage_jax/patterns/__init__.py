@@ -1,0 +1,1 @@
+"""The pattern language and the composites recognised with it."""
