@@ -6,14 +6,17 @@ the library sees only the functions below.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import jax
+from jax._src import api_util as _api_util
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
+from jax._src.lax import lax as _lax
 from jax._src.lib import _jax as _jaxlib_jax
 from jax.extend import core as jex_core
 
@@ -70,3 +73,29 @@ def eval_context() -> Iterator[None]:
     """Run JAX eagerly even when the caller is inside a trace."""
     with _core.eval_context():
         yield
+
+
+def infer_static(fun: Callable[..., Any], argnums: Any, argnames: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Static argument numbers and names of ``fun``, each completed from the other as ``jax.jit`` does it."""
+    try:
+        signature = inspect.signature(fun)
+    except (ValueError, TypeError):
+        return _api_util.infer_argnums_and_argnames(_UNKNOWN_SIGNATURE, argnums, argnames)
+    return _api_util.infer_argnums_and_argnames(signature, argnums, argnames)
+
+
+_UNKNOWN_SIGNATURE = inspect.signature(lambda *args, **kwargs: None)
+
+
+def with_aval(array: Any, aval: Any) -> Any:
+    """``array`` with the weak type that ``aval`` has; shape and dtype are equal already."""
+    if _core.get_aval(array).weak_type == aval.weak_type:
+        return array
+    return _lax._convert_element_type(array, aval.dtype, weak_type=aval.weak_type)
+
+
+def typeof(leaf: Any) -> Any:
+    """The abstract value of an array, a scalar, a tracer or a ``jax.ShapeDtypeStruct``."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return _core.ShapedArray(leaf.shape, leaf.dtype, weak_type=leaf.weak_type)
+    return _core.shaped_abstractify(leaf)

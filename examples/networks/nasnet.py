@@ -1,5 +1,7 @@
 """NasNet-A: fifteen normal cells in three stages of five, with a reduction cell between stages."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 
@@ -23,7 +25,7 @@ def _weights():
         inputs = 5 * branch if stage else 64
         for prev, cur in [(inputs, inputs), (inputs, 5 * branch)] + [(5 * branch, 5 * branch)] * 3:
             yield from _cell_weights(prev, cur, branch, (3, 3, 3, 3, 3))
-    for before, branch in zip(STAGES, STAGES[1:], strict=False):
+    for before, branch in pairwise(STAGES):
         yield from _cell_weights(5 * before, 5 * before, branch, (7, 7, 5, 5, 3))
 
 
@@ -58,11 +60,10 @@ def normal_cell(params, prev, cur):
 def reduction_cell(params, prev, cur):
     """`(b, h, w, _)` twice to `(b, h / 2, w / 2, 5 * branch)`."""
     c, p, (sep_a, sep_b, sep_c, sep_d, sep_e) = _split(params, prev, cur)
-    pooled = max_pool(c)
     o0 = separable(sep_a, p, 2) + separable(sep_c, c, 2)
-    o1 = pooled + separable(sep_b, p, 2)
+    o1 = max_pool(c) + separable(sep_b, p, 2)
     o2 = average_pool(c, 2) + separable(sep_d, p, 2)
-    o3 = pooled + separable(sep_e, o0)
+    o3 = max_pool(c) + separable(sep_e, o0)
     o4 = average_pool(o0, 1) + o1
     return jnp.concatenate((o0, o1, o2, o3, o4), axis=-1)
 

@@ -61,5 +61,11 @@ RESNEXT50 = Network(
     8.221,
 )
 RESNET3D50 = Network(
-    "resnet3d50", "3D-ResNet50", apply, tuple(_weights(3)), (3, 56, 56, 64), (1, 7, 7, 2048), 25.099
+    "resnet3d50",
+    "3D-ResNet50",
+    apply,
+    tuple(_weights(3)),
+    (3, 56, 56, 64),
+    (1, 7, 7, 2048),
+    25.099,
 )

@@ -1,0 +1,14 @@
+"""collage_jax: ``jax.jit`` with a choice of kernels."""
+
+from .api import jit as jit
+from .backends.base import Backend as Backend
+from .backends.base import PreparedKernel as PreparedKernel
+from .backends.base import Proposal as Proposal
+from .backends.base import Unsupported as Unsupported
+from .backends.registry import BackendInfo as BackendInfo
+from .backends.registry import backends as backends
+from .config import config as config
+from .placement import PlacedRegion as PlacedRegion
+from .placement import Placement as Placement
+
+__version__ = "0.1.0"

@@ -1,0 +1,116 @@
+"""``collage_jax.jit``: composes the stages behind ``jax.jit``'s own dispatch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .backends import registry
+from .config import TUNE_MODES, config
+from .dispatch import Jitted
+from .tuning import Settings
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    backends: Iterable[str] | None = None,
+    frozen_argnums: int | Sequence[int] = (),
+    tune: str | None = None,
+    budget_s: float | None = None,
+    tolerance: float | None = None,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Iterable[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    donate_argnames: str | Iterable[str] | None = None,
+) -> Any:
+    """``jax.jit`` with a choice of kernels.
+
+    The first call with new shapes and dtypes traces ``fun``, finds what the registered backends can run, checks each
+    candidate against XLA, times them on this machine and keeps the fastest placement; XLA alone is always among them and
+    is used if nothing is clearly faster. Later calls go straight through ``jax.jit``'s dispatch.
+
+    Args:
+      fun: what ``jax.jit`` accepts: a function of arrays and pytrees, or a method. Without it a decorator is returned.
+      backends: names of the backends to allow; None means every available one. ``"xla"`` is always allowed.
+      frozen_argnums: positions of arguments that are passed unchanged call after call (weights at inference). What
+        depends on them alone is computed once and packed into the kernels' own layouts. Other arrays than before are
+        noticed and packed again; NumPy arrays are compared by content, since they can change in place.
+      tune: ``"two-level"`` (default), ``"op-level"``, ``"cached"`` (time nothing: known costs, else XLA) or ``"off"``
+        (plain ``jax.jit``).
+      budget_s: bound on tuning in seconds of wall-clock time for each signature (default 60).
+      tolerance: largest allowed difference from ``jax.jit``, relative to the largest output; by default 5e-5 for
+        float32, 3e-2 for 16-bit floats.
+      static_argnums, static_argnames, donate_argnums, donate_argnames: as in ``jax.jit``.
+
+    Returns:
+      A callable with ``placement(*args)``, ``explain(*args)``, ``lower``, ``trace`` and ``clear_cache``.
+
+    Raises:
+      TypeError, ValueError: for arguments outside these rules, naming the rule, the value and the remedy.
+    """
+    if fun is None:
+        return functools.partial(
+            jit,
+            backends=backends,
+            frozen_argnums=frozen_argnums,
+            tune=tune,
+            budget_s=budget_s,
+            tolerance=tolerance,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
+            donate_argnums=donate_argnums,
+            donate_argnames=donate_argnames,
+        )
+    if not callable(fun):
+        raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
+    settings = Settings(
+        _checked_backends(backends), _checked_tune(tune), _checked_budget(budget_s), _checked_tolerance(tolerance)
+    )
+    frozen = _checked_argnums("frozen_argnums", frozen_argnums)
+    return Jitted(fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
+
+
+def _checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    names = config.backends if names is None else names
+    if names is None:
+        return None
+    if isinstance(names, str):
+        raise TypeError(f"`backends` must be a sequence of names, got the string {names!r}; write [{names!r}]")
+    names = tuple(names)
+    for name in names:
+        registry.get(name)
+    return names
+
+
+def _checked_tune(mode: str | None) -> str:
+    mode = config.tune if mode is None else mode
+    if mode not in TUNE_MODES:
+        raise ValueError(f"`tune` must be one of {', '.join(map(repr, TUNE_MODES))}, got {mode!r}")
+    return mode
+
+
+def _checked_budget(seconds: float | None) -> float:
+    seconds = config.budget_s if seconds is None else seconds
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"`budget_s` must be a number of seconds, got {type(seconds).__name__}; omit it for 60")
+    if not seconds >= 0:
+        raise ValueError(f"`budget_s` must be >= 0 seconds, got {seconds}; omit it for 60")
+    return float(seconds)
+
+
+def _checked_tolerance(tolerance: float | None) -> float | None:
+    if tolerance is None:
+        return None
+    if not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+        raise ValueError(f"`tolerance` must be a number >= 0, got {tolerance!r}; omit it for the default of each dtype")
+    return float(tolerance)
+
+
+def _checked_argnums(name: str, argnums: int | Sequence[int]) -> tuple[int, ...]:
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for number in numbers:
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"`{name}` must hold integers, got {number!r}; give positions of arguments, counted from 0")
+    return numbers

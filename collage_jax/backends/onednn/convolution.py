@@ -1,0 +1,131 @@
+"""Convolutions: every dimension numbering by strides, grouped, dilated, and transposed ones as deconvolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from jax import lax
+
+from ...graph.ir import Constant, Graph, Node
+from ..base import Unsupported
+from .call import Call, Operand
+from .memory import dtype_name, times
+from .views import View
+
+
+def absorbable(graph: Graph, node: Node) -> tuple[Node, ...]:
+    """The reversal of a transposed convolution's kernel, which the library's own form undoes."""
+    reverse = graph.producer.get(node.inputs[1])
+    if reverse is None or reverse.op != "rev" or graph.only_user(reverse.out) is not node or not _is_transposed(node):
+        return ()
+    spatial = {a for a in node.params["dimension_numbers"].rhs_spec[2:] if reverse.out.shape[a] > 1}
+    reversed_axes = {int(d) for d in reverse.params["dimensions"] if reverse.out.shape[int(d)] > 1}
+    return (reverse,) if spatial == reversed_axes else ()
+
+
+def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:
+    """The call for a ``conv_general_dilated``; ``absorbed`` may hold the reversal of its kernel."""
+    refusal = _refusal(node)
+    if refusal is not None:
+        return refusal
+    lhs, rhs = node.inputs
+    lhs_spec, rhs_spec, out_spec = node.params["dimension_numbers"]
+    groups = tuple((a,) for a in out_spec)
+    src = View.of(lhs).memory(tuple((a,) for a in lhs_spec))
+    wei = View.of(rhs).memory(tuple((a,) for a in rhs_spec))
+    dst = View.of(node.out).memory(groups)
+    assert src is not None and wei is not None and dst is not None  # dtypes are known, every axis is its own dimension
+    feature_groups = int(node.params["feature_group_count"])
+    kernel = wei.dims[2:]
+    call = Call(
+        op="conv",
+        labels=("conv",),
+        nodes=(node,),
+        result=node.out,
+        sources=(("src", Operand(src, (lhs,))),),
+        dst=dst,
+        groups=groups,
+        weights=Operand(wei.split_first(feature_groups) if feature_groups > 1 else wei, (rhs,)),
+        bias_dim=1,
+        fuses="post-ops",
+    )
+    if _is_transposed(node):
+        return _transposed(graph, call, node, kernel, absorbed)
+    low, high = zip(*_padding(node), strict=True)
+    if min(*low, *high) < 0:
+        return Unsupported(f"oneDNN convolutions take no negative padding, got {_padding(node)}")
+    return replace(call, keys=_keys(node.params["window_strides"], node.params["rhs_dilation"], low, high))
+
+
+def _transposed(
+    graph: Graph, call: Call, node: Node, kernel: Sequence[int], absorbed: frozenset[Node]
+) -> Call | Unsupported:
+    """JAX slides a kernel over a dilated input; the library scatters the reversed kernel over the output."""
+    if any(int(s) != 1 for s in node.params["window_strides"]):
+        strides = times(node.params["window_strides"])
+        return Unsupported(f"oneDNN has no transposed convolution with window strides too, got {strides}")
+    reach = [(k - 1) * int(d) for k, d in zip(kernel, node.params["rhs_dilation"], strict=True)]
+    low = [r - lo for r, (lo, _) in zip(reach, _padding(node), strict=True)]
+    high = [r - hi for r, (_, hi) in zip(reach, _padding(node), strict=True)]
+    if min(*low, *high) < 0:
+        return Unsupported(
+            f"a transposed convolution in oneDNN cannot pad more than the kernel reaches {reach}, got {_padding(node)}"
+        )
+    assert call.weights is not None
+    spatial = [int(a) for a in node.params["dimension_numbers"].rhs_spec[2:]]
+    reverse = next(iter(absorbable(graph, node)), None)
+    weights, nodes = Operand(call.weights.memory, call.weights.values, lambda kernel: lax.rev(kernel, spatial)), call.nodes
+    if reverse is not None and reverse in absorbed:
+        weights, nodes = Operand(call.weights.memory, reverse.inputs), (reverse, node)
+    keys = _keys(node.params["lhs_dilation"], node.params["rhs_dilation"], low, high)
+    return replace(call, op="deconv", labels=("deconv",), nodes=nodes, weights=weights, keys=keys)
+
+
+def _keys(
+    strides: Sequence[Any], dilation: Sequence[Any], low: Sequence[Any], high: Sequence[Any]
+) -> tuple[tuple[str, str], ...]:
+    # The library counts the gaps between the kernel's taps, JAX their distance.
+    gaps = [int(d) - 1 for d in dilation]
+    return ("strides", times(strides)), ("dilates", times(gaps)), ("pads_l", times(low)), ("pads_r", times(high))
+
+
+def _padding(node: Node) -> tuple[tuple[int, int], ...]:
+    return tuple((int(low), int(high)) for low, high in node.params["padding"])
+
+
+def _is_transposed(node: Node) -> bool:
+    return any(int(d) > 1 for d in node.params["lhs_dilation"])
+
+
+def _refusal(node: Node) -> Unsupported | None:
+    lhs, rhs = node.inputs
+    src, wei, dst = (dtype_name(v.dtype) for v in (lhs, rhs, node.out))
+    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
+        return Unsupported("an operand is a scalar of the program")
+    if src is None or src != wei or dst not in (src, "f32"):
+        return Unsupported(
+            f"oneDNN convolutions take float32 or bfloat16, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}"
+        )
+    if not 3 <= lhs.ndim <= 5:
+        return Unsupported(f"oneDNN convolutions have 1 to 3 spatial dimensions, got {lhs.ndim - 2}")
+    if min(*lhs.shape, *rhs.shape, *node.out.shape) == 0:
+        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
+    if int(node.params["batch_group_count"]) != 1:
+        return Unsupported(f"oneDNN convolutions have no batch groups, got {node.params['batch_group_count']}")
+    return unsupported_precision(node)
+
+
+def unsupported_precision(node: Node) -> Unsupported | None:
+    """A reason if the program asks for a particular algorithm; plain precisions are met, single precision being full."""
+    asked = node.params.get("precision")
+    for precision in asked if isinstance(asked, tuple) else (asked,):
+        if precision is not None and not isinstance(precision, lax.Precision):
+            return Unsupported(f"a particular algorithm is asked for, {precision}, which oneDNN does not offer")
+    if node.params.get("out_sharding") is not None:
+        return Unsupported("the result's sharding is prescribed")
+    return None
+
+
+ANCHORS = {"conv_general_dilated": plan}

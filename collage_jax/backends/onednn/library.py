@@ -1,0 +1,68 @@
+"""The loaded oneDNN: found, opened, and its FFI target registered, once and on first use."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import threading
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+import jax
+
+from ..base import Unsupported
+
+TARGET = "collage_onednn_v1"
+
+_WHEEL = "onednn-cpu-gomp"
+_SONAME = "libdnnl.so.3"
+_lock = threading.Lock()
+
+
+def load() -> ModuleType | Unsupported:
+    """The extension module, its FFI target registered, or the reason why there is none. Creates JAX's CPU client."""
+    with _lock:
+        return _load()
+
+
+@cache
+def _load() -> ModuleType | Unsupported:
+    path = _library_path()
+    if isinstance(path, Unsupported):
+        return path
+    try:
+        # The extension asks for this soname and has no search path, so it must be there already. It stays out of the
+        # process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch, OpenVINO).
+        ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        module = importlib.import_module("collage_jax._onednn")
+    except (OSError, ImportError) as error:
+        return Unsupported(f"{path.name} or the extension for it cannot be loaded: {error}")
+    _register(module)
+    return module
+
+
+def _library_path() -> Path | Unsupported:
+    if root := os.environ.get("ONEDNN_ROOT"):
+        path = Path(root, "lib", _SONAME)
+        return path if path.exists() else Unsupported(f"ONEDNN_ROOT is set but {path} does not exist")
+    try:
+        files = metadata.files(_WHEEL) or []
+    except metadata.PackageNotFoundError:
+        return Unsupported(f"oneDNN is not installed: pip install {_WHEEL}, or set ONEDNN_ROOT")
+    for file in files:
+        if file.name == _SONAME:
+            return Path(file.locate()).resolve()
+    return Unsupported(f"the wheel {_WHEEL} has no {_SONAME}")
+
+
+def _register(module: ModuleType) -> None:
+    # JAX queues what is registered before the CPU client exists and then hands it targets first, which fails for a
+    # target with state. So the client comes first, then the type, then the target.
+    jax.local_devices(backend="cpu")
+    for name, stages in module.type_registrations().items():
+        jax.ffi.register_ffi_type(name, stages, platform="cpu")
+    for name, stages in module.registrations().items():
+        jax.ffi.register_ffi_target(name, stages, platform="cpu")

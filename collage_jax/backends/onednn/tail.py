@@ -1,0 +1,195 @@
+"""Growing a call along the chain of operations that follow it.
+
+    conv -> add(bias) -> mul(scale) -> add(residual) -> max(., 0)
+
+becomes one call: the first vector along the channels is the bias, the first tensor of the result's own shape is summed
+into, everything else is a post-op. The chain's value may be on either side of a commutative operation; its other
+operand is seen through broadcasts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ...graph.ir import Constant, Graph, Node, Value
+from .activations import Eltwise, activation, text, with_scalar
+from .call import Call, Operand, PostOp
+from .memory import Memory, dtype_name, fill_strides
+from .views import Inside, View, look_through
+
+_BINARY = {"add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div", "max": "max", "min": "min"}
+_ADDS = ("add", "add_any")
+
+#: Operations whose library form can accumulate into a tensor that is already there.
+_SUMMING = ("conv", "deconv", "matmul")
+
+
+def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
+    """``call`` with the one node that reads its result fused, or None if that cannot be. ``inside`` bounds the region."""
+    node = graph.only_user(call.result)
+    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or not call.fuses:
+        return None
+    if call.fuses == "relu":
+        return _relu_only(graph, call, node, inside)
+    if node.op == "convert_element_type":
+        return _narrowed(call, node)
+    if node.out.shape != call.result.shape or node.out.dtype != call.result.dtype:
+        return None
+    function = activation(node)
+    if function is not None:
+        return call.followed_by(node.op, (node,), _eltwise(function))
+    if node.op == "batch_norm":
+        return _normalized(call, node)
+    if node.op == "clamp":
+        return _clamped(graph, call, node, inside)
+    if node.op in (*_BINARY, "pow") and len(node.inputs) == 2 and node.inputs.count(call.result) == 1:
+        return _combined(graph, call, node, inside)
+    return None
+
+
+def _eltwise(function: Eltwise) -> PostOp:
+    return PostOp("eltwise", text(function))
+
+
+def _relu_only(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
+    grown = extend(graph, replace(call, fuses="post-ops"), inside)
+    if grown is None or [p.text() for p in grown.post] != ["eltwise:relu:0.0:0.0"]:
+        return None
+    keys = tuple((k, v.removeprefix("none+")) for k, v in ((k, f"{v}+relu" if k == "flags" else v) for k, v in call.keys))
+    return replace(grown, post=(), keys=keys, fuses="")
+
+
+def _narrowed(call: Call, node: Node) -> Call | None:
+    """Storing bfloat16 where the library accumulates in single precision; a residual summed into would be narrowed."""
+    source = call.sources[0][1].memory.dtype
+    fits = source == "bf16" and call.dst.dtype == "f32" and dtype_name(node.out.dtype) == "bf16"
+    if not fits or call.sum is not None or call.op not in _SUMMING:
+        return None
+    return replace(call.followed_by("bf16", (node,)), dst=replace(call.dst, dtype="bf16"))
+
+
+def _clamped(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
+    low, value, high = node.inputs
+    if value is not call.result:
+        return None
+    bounds = [look_through(graph, v, node, inside) for v in (low, high)]
+    scalars = [_scalar(v) for v in bounds]
+    if scalars[0] is None or scalars[1] is None:
+        return None
+    return call.followed_by("clip", (*bounds[0].nodes, *bounds[1].nodes, node), _eltwise(("clip", scalars[0], scalars[1])))
+
+
+def _scalar(view: View) -> float | None:
+    if not isinstance(view.value, Constant) or np.asarray(view.value.val).dtype.kind == "c":
+        return None
+    return float(np.asarray(view.value.val).astype(np.float64))
+
+
+def _combined(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
+    """The chain's value and another one."""
+    other_first = node.inputs[1] is call.result
+    view = look_through(graph, node.inputs[0 if other_first else 1], node, inside)
+    nodes = (*view.nodes, node)
+    scalar = _scalar(view)
+    if scalar is not None:
+        function = with_scalar("add" if node.op == "add_any" else node.op, scalar, other_first)
+        if function is None:
+            return None
+        label = "relu" if function == ("relu", 0, 0) else node.op
+        return call.followed_by(label, nodes, _eltwise(function))
+    if isinstance(view.value, Constant) or node.op == "pow":
+        return None
+    memory = _tail_memory(call, view)
+    if memory is None:
+        return None
+    operand = Operand(memory, (view.value,))
+    if node.op in _ADDS and call.bias is None and not call.post and _is_bias(call, memory):
+        return replace(call.followed_by("bias", nodes), bias=_bias(call, operand))
+    if node.op in _ADDS and call.sum is None and _can_be_summed(call, memory):
+        return call.followed_by("sum", nodes, PostOp("sum", "1", operand))
+    if node.op == "sub" and other_first:
+        return call.followed_by("sub", nodes, _eltwise(("linear", -1, 0)), PostOp("binary", "add", operand))
+    if node.op == "div" and other_first:
+        return None
+    return call.followed_by(_BINARY[node.op], nodes, PostOp("binary", _BINARY[node.op], operand))
+
+
+def _tail_memory(call: Call, view: View) -> Memory | None:
+    """The other operand in the result's logical dimensions, if it lies in memory as the result does."""
+    if len(view.sizes) != call.result.ndim:
+        return None
+    order = sorted(range(len(call.dst.dims)), key=lambda d: -call.dst.strides[d])
+    # JAX lets an operand's axis of size 1 stand for a whole axis of the result; to the library that is a repeated one.
+    memory = view.memory(call.groups, order)
+    if memory is None:
+        return None
+    fixed = [s if n > 1 else None for n, s in zip(memory.dims, memory.strides, strict=True)]
+    dense = fill_strides(memory.dims, [None] * len(memory.dims), order)
+    if any(s is not None and s != d for s, d in zip(fixed, dense, strict=True)):
+        return None
+    return replace(memory, strides=dense)
+
+
+def _can_be_summed(call: Call, memory: Memory) -> bool:
+    return call.op in _SUMMING and memory.dtype == call.dst.dtype and memory.same_layout(call.dst)
+
+
+def _is_bias(call: Call, memory: Memory) -> bool:
+    dim = call.bias_dim
+    if dim is None:
+        return False
+    return memory.dims[dim] == call.dst.dims[dim] and all(n == 1 for d, n in enumerate(memory.dims) if d != dim)
+
+
+def _bias(call: Call, operand: Operand) -> Operand:
+    """Always single precision; a matrix product wants all dimensions, a convolution only the channels."""
+    assert call.bias_dim is not None
+    memory = replace(operand.memory, dtype="f32")
+    if call.op != "matmul":
+        memory = Memory("f32", (memory.dims[call.bias_dim],), (1,))
+    make = None if operand.memory.dtype == "f32" else lambda bias: bias.astype(jnp.float32)
+    return Operand(memory, operand.values, make)
+
+
+def _normalized(call: Call, node: Node) -> Call | None:
+    """Batch normalization with given statistics as a factor and an offset for each channel."""
+    axis, epsilon = int(node.params["axis"]) % call.result.ndim, float(node.params["epsilon"])
+    if node.inputs[0] is not call.result or (axis,) not in call.groups or any(map(_is_scalar_value, node.inputs)):
+        return None
+    dim = call.groups.index((axis,))
+    channels = call.dst.dims[dim]
+    if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]):
+        return None
+    mean, variance, *affine = node.inputs[1:]
+    scale = affine[:1] if node.params.get("scale", True) else []
+    shift = affine[len(scale) :]
+    dims = tuple(channels if d == dim else 1 for d in range(len(call.dst.dims)))
+    order = sorted(range(len(dims)), key=lambda d: -call.dst.strides[d])
+    memory = Memory("f32", dims, fill_strides(dims, [None] * len(dims), order))
+
+    def factor(variance: Any, *scale: Any) -> Any:
+        root = jnp.sqrt(_flat(variance) + epsilon)
+        return _flat(scale[0]) / root if scale else 1 / root
+
+    def offset(mean: Any, variance: Any, *affine: Any) -> Any:
+        moved = -_flat(mean) * factor(variance, *affine[: len(scale)])
+        return moved + _flat(affine[-1]) if shift else moved
+
+    return call.followed_by(
+        "batch_norm",
+        (node,),
+        PostOp("binary", "mul", Operand(memory, (variance, *scale), factor)),
+        PostOp("binary", "add", Operand(memory, (mean, variance, *scale, *shift), offset)),
+    )
+
+
+def _flat(array: Any) -> Any:
+    return array.reshape(-1).astype(jnp.float32)
+
+
+def _is_scalar_value(value: Value) -> bool:
+    return isinstance(value, Constant)

@@ -1,0 +1,100 @@
+"""Graph + backends -> candidates: which regions which backend could run, and what was refused and why."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from .backends.base import Backend, Unsupported
+from .graph.canonical import region_key
+from .graph.ir import Graph, Node, Value
+from .graph.region import Region
+
+#: Shape-only operations: XLA folds them into their neighbours, alone they cost nothing worth measuring.
+VIEWS = frozenset({"reshape", "squeeze", "expand_dims", "broadcast_in_dim"})
+
+XLA = "xla"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A region that a backend could run. ``key`` is equal for equal work; ``label`` names the pattern that matched."""
+
+    region: Region
+    backend: str
+    label: str
+    key: str
+    frozen: frozenset[Value] = frozenset()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A region that a backend's pattern matched and the backend refused."""
+
+    ops: tuple[str, ...]
+    backend: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """All candidates of a graph, XLA's among them, in a fixed order."""
+
+    graph: Graph
+    chosen_from: tuple[Candidate, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = ()) -> Candidates:
+    """Candidates of ``graph``: what each backend proposes and supports, and XLA on each of those regions and their nodes.
+
+    Nodes that no backend wants get no candidate: they stay with XLA whatever is chosen. ``frozen`` values are the same
+    call after call, so that kernels may take them in a form of their own.
+    """
+    frozen = frozenset(frozen)
+    found: list[Candidate] = []
+    refusals: dict[Refusal, None] = {}
+    regions: dict[tuple[int, ...], Region] = {}
+    for backend in backends:
+        seen: set[tuple[int, ...]] = set()
+        for proposal in backend.propose(graph):
+            region = Region.of(graph, proposal.nodes)
+            if region.indices in seen:
+                continue
+            seen.add(region.indices)
+            refusal = proposal.refused or _refusal(backend, region)
+            if refusal is not None:
+                refusals[Refusal(region.ops, backend.name, refusal.reason)] = None
+                continue
+            region = regions.setdefault(region.indices, region)
+            found.append(_candidate(region, backend.name, proposal.label, frozen))
+    return Candidates(graph, tuple(found + _xla_candidates(graph, regions, frozen)), tuple(refusals))
+
+
+def _refusal(backend: Backend, region: Region) -> Unsupported | None:
+    if not region.is_convex:
+        return Unsupported("the region is not convex: a path leaves it and comes back")
+    if any(node.barrier for node in region.nodes):
+        return Unsupported("the region holds an operation that must keep its place (an effect, a collective, randomness)")
+    return backend.supports(region)
+
+
+def _candidate(region: Region, backend: str, label: str, frozen: frozenset[Value]) -> Candidate:
+    held = frozen.intersection(region.entries)
+    return Candidate(region, backend, label, region_key(region, held), held)
+
+
+def _xla_candidates(
+    graph: Graph, regions: dict[tuple[int, ...], Region], frozen: frozenset[Value]
+) -> list[Candidate]:
+    singles: dict[Node, None] = dict.fromkeys(node for region in regions.values() for node in region.nodes)
+    all_regions = dict(regions)
+    for node in singles:
+        single = Region.of(graph, (node,))
+        all_regions.setdefault(single.indices, single)
+    return [_candidate(region, XLA, XLA, frozen) for _, region in sorted(all_regions.items())]
+
+
+def is_view(region: Region) -> bool:
+    """True if the region only changes shapes."""
+    return all(node.op in VIEWS for node in region.nodes)

@@ -1,0 +1,40 @@
+"""Defaults, from the environment and from code.
+
+``collage_jax.config.tune = "off"`` sets a default for functions decorated later; ``COLLAGE_JAX_TUNE=off`` for a process.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TUNE_MODES = ("two-level", "op-level", "cached", "off")
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(n.strip() for n in text.split(",") if n.strip()) if text else None
+
+
+def _cache_dir() -> Path:
+    chosen = os.environ.get("COLLAGE_JAX_CACHE_DIR")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(chosen) if chosen else Path(base) / "collage_jax"
+
+
+@dataclass
+class Config:
+    """What ``collage_jax.jit`` uses where its own argument is None.
+
+    ``tune``: ``COLLAGE_JAX_TUNE``, one of ``TUNE_MODES``. ``backends``: ``COLLAGE_JAX_BACKENDS``, comma-separated names;
+    None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds of tuning for each signature. ``cache_dir``:
+    ``COLLAGE_JAX_CACHE_DIR``.
+    """
+
+    tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE", "two-level"))
+    backends: tuple[str, ...] | None = field(default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_BACKENDS")))
+    budget_s: float = field(default_factory=lambda: float(os.environ.get("COLLAGE_JAX_BUDGET_S", "60")))
+    cache_dir: Path = field(default_factory=_cache_dir)
+
+
+config = Config()

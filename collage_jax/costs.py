@@ -1,0 +1,79 @@
+"""What a candidate costs, under which circumstances that was found, and where it is remembered.
+
+A cost is ``Measured`` or ``Failed``, never NaN and never a magic number.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A time, in microseconds: ``median_us`` over ``runs`` runs, with the distance between quartiles as ``spread_us``.
+
+    ``error`` is the largest absolute difference from XLA's result relative to the largest absolute result; None where
+    nothing was compared (XLA itself).
+    """
+
+    median_us: float
+    spread_us: float = 0.0
+    runs: int = 1
+    error: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why there is no time: ``stage`` is one of ``"supports"``, ``"compile"``, ``"run"``, ``"verify"``, ``"budget"``."""
+
+    stage: str
+    reason: str
+
+
+Cost: TypeAlias = Measured | Failed
+
+
+@dataclass(frozen=True)
+class CostKey:
+    """Everything a cost depends on. ``region`` is the canonical hash of a region with its frozen entries marked."""
+
+    region: str
+    backend: str
+    version: str
+    jaxlib: str
+    device: str
+    settings: str
+
+
+class CostStore(Protocol):
+    """Where costs are kept. Reading and writing may happen from several threads."""
+
+    def get(self, key: CostKey) -> Cost | None: ...
+
+    def put(self, key: CostKey, cost: Cost) -> None: ...
+
+
+class MemoryStore:
+    """Costs of this process, shared by every decorated function in it."""
+
+    def __init__(self) -> None:
+        self._costs: dict[CostKey, Cost] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: CostKey) -> Cost | None:
+        with self._lock:
+            return self._costs.get(key)
+
+    def put(self, key: CostKey, cost: Cost) -> None:
+        with self._lock:
+            self._costs[key] = cost
+
+    def __len__(self) -> int:
+        return len(self._costs)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._costs.clear()

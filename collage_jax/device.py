@@ -1,0 +1,36 @@
+"""What this machine is, as far as it decides how fast a kernel runs."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+
+import jax
+
+
+@cache
+def description() -> str:
+    """Text that is equal on machines where costs can be shared: processor or GPU model, instruction sets, threads."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{device.platform} {device.device_kind}"
+    return f"cpu {_cpu_model()} x{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf8") as file:
+            fields = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+    except OSError:
+        return platform.processor() or platform.machine()
+    entries = {name.strip(): value.strip() for name, value in fields.items()}
+    flags = [f for f in entries.get("flags", "").split() if f.startswith(("avx", "amx", "fma"))]
+    return f"{entries.get('model name', platform.machine())} [{' '.join(sorted(flags))}]"
+
+
+def settings() -> str:
+    """Process-wide settings that change what XLA or a library makes of a region."""
+    names = ("XLA_FLAGS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+    environment = " ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n))
+    return f"{environment} x64={jax.config.jax_enable_x64} precision={jax.config.jax_default_matmul_precision}"

@@ -1,0 +1,21 @@
+"""Building nodes by tracing: the way a rewrite adds operations to a graph without naming JAX's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .ir import Node, Value
+from .simplify import with_inputs
+from .trace import trace_function
+
+
+def traced_nodes(fun: Callable[..., Any], operands: Sequence[Value]) -> tuple[tuple[Node, ...], Value]:
+    """Nodes that compute ``fun`` (one result) of ``operands``, and the value of the result.
+
+    ``fun`` must not close over arrays.
+    """
+    graph = trace_function(fun, *(v.aval for v in operands))
+    assert not graph.constants, "a rewrite closes over no arrays"
+    alias = dict(zip(graph.inputs, operands, strict=True))
+    return tuple(with_inputs(node, alias) for node in graph.nodes), alias.get(graph.outputs[0], graph.outputs[0])

@@ -1,0 +1,116 @@
+"""Plan -> callable. Kernels come from ``Backend.emit`` alone, so what was timed is what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from . import _compat
+from .backends.base import Backend, PreparedKernel
+from .graph.evaluate import Env, read, run_node
+from .graph.ir import Node, Value
+from .graph.region import Region
+from .graph.split import Split
+from .plan import Plan
+
+#: What is made once from frozen inputs, as ordinary arrays: the values that are used as they are, and what each kernel
+#: with frozen operands made of them.
+Prepared: TypeAlias = tuple[list[Any], list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """``run(prepared, *inputs)`` runs a plan; ``prepare(*frozen)`` makes ``prepared`` from the frozen inputs.
+
+    Both are JAX-traceable, inputs and outputs flat.
+    """
+
+    prepare: Callable[..., Prepared]
+    run: Callable[..., list[Any]]
+
+
+def lower(plan: Plan, split: Split, backends: Mapping[str, Backend]) -> Lowered:
+    """Lower ``plan``, a plan for ``split.each``."""
+    steps = plan.steps
+    frozen = frozenset(split.kept)
+    kernels: list[tuple[Region, Callable[..., Any] | None, PreparedKernel | None]] = []
+    for region, name in steps:
+        prepared_kernel = None
+        if name is not None and not frozen.isdisjoint(region.entries):
+            prepared_kernel = backends[name].emit_frozen(region, frozen.intersection(region.entries))
+        emitted = backends[name].emit(region) if name is not None and prepared_kernel is None else None
+        kernels.append((region, emitted, prepared_kernel))
+    outputs = split.each.outputs
+    plain = _read_as_they_are(kernels, outputs, split.kept)
+    dynamic = split.each.inputs[len(split.kept) :]
+
+    def prepare(*arrays: Any) -> Prepared:
+        env: Env = dict(zip(split.once.inputs, arrays, strict=True))
+        env.update(split.once.constants)
+        for node in split.once.nodes:
+            run_node(node, env)
+        packed = [
+            tuple(kernel.prepare(*(read(env, v) for v in region.entries if v in frozen)))
+            for region, _, kernel in kernels
+            if kernel is not None
+        ]
+        return [read(env, v) for v in plain], packed
+
+    def run(prepared: Prepared, *inputs: Any) -> list[Any]:
+        env: Env = dict(zip(dynamic, inputs, strict=True))
+        env.update(zip(plain, prepared[0], strict=True))
+        packed = iter(prepared[1])
+        for region, emitted, kernel in kernels:
+            if kernel is not None:
+                _store(region, kernel.run(*next(packed), *(env[v] for v in region.entries if v not in frozen)), env)
+            elif emitted is not None:
+                _store(region, emitted(*(env[v] for v in region.entries)), env)
+            else:
+                (node,) = region.nodes
+                run_node(node, env, placed_params(plan, node, backends))
+        return [read(env, v) for v in outputs]
+
+    return Lowered(prepare, run)
+
+
+def _read_as_they_are(
+    kernels: Sequence[tuple[Region, Any, PreparedKernel | None]], outputs: Sequence[Value], kept: Sequence[Value]
+) -> list[Value]:
+    """Those of ``kept`` that something other than a kernel's own preparation reads."""
+    needed: set[Value] = set(outputs)
+    for region, _, kernel in kernels:
+        if kernel is None:
+            needed.update(region.entries)
+    return [v for v in kept if v in needed]
+
+
+def _store(region: Region, results: Any, env: Env) -> None:
+    exits = results if isinstance(results, (tuple, list)) else (results,)
+    env.update(zip(region.exits, exits, strict=True))
+
+
+def placed_params(plan: Plan, node: Node, backends: Mapping[str, Backend]) -> Mapping[str, Any] | None:
+    """Parameters of a control-flow node with its bodies replaced by placed ones; None if there is nothing to replace."""
+    bodies = plan.inner.get(node)
+    if not bodies or all(p.is_plain for plans in bodies.values() for p in plans):
+        return None
+    params = dict(node.params)
+    for name, plans in bodies.items():
+        held = params[name]
+        new = [_placed_body(p, backends) for p in plans]
+        params[name] = tuple(new) if isinstance(held, (tuple, list)) else new[0]
+    return params
+
+
+def _placed_body(plan: Plan, backends: Mapping[str, Backend]) -> Any:
+    lowered = lower(plan, _unsplit(plan), backends)
+    return _compat.make_closed_jaxpr(lambda *xs: lowered.run(lowered.prepare(), *xs), [v.aval for v in plan.graph.inputs])
+
+
+def _unsplit(plan: Plan) -> Split:
+    """The split in which nothing is frozen but what the body closed over."""
+    graph = plan.graph
+    kept = tuple(v for v, _ in graph.constants)
+    once = type(graph)((), graph.constants, (), kept)
+    return Split(once, type(graph)(kept + graph.inputs, (), graph.nodes, graph.outputs), kept)

@@ -1,0 +1,1 @@
+"""Checking and timing: candidates of a region, and whole programs."""

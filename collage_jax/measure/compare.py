@@ -1,0 +1,73 @@
+"""How far two results are apart, and how far they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ..graph.ir import Node
+from ..graph.region import Region
+
+
+def relative_error(got: Any, wanted: Any) -> float:
+    """Largest absolute difference relative to the largest absolute wanted value; inf if NaN or Inf stand elsewhere.
+
+    Exact dtypes count as equal or infinitely far.
+    """
+    got, wanted = np.asarray(got), np.asarray(wanted)
+    if got.shape != wanted.shape or got.dtype != wanted.dtype:
+        return float("inf")
+    if not jnp.issubdtype(wanted.dtype, jnp.inexact):
+        return 0.0 if np.array_equal(got, wanted) else float("inf")
+    if wanted.dtype.itemsize < 4:
+        got, wanted = got.astype(np.float32), wanted.astype(np.float32)
+    finite = np.isfinite(wanted)
+    if not np.array_equal(finite, np.isfinite(got)) or not np.array_equal(got[~finite], wanted[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    largest = float(np.max(np.abs(wanted), initial=0.0, where=finite))
+    apart = float(np.max(np.abs(np.subtract(got, wanted, where=finite, out=np.zeros_like(wanted))), initial=0.0))
+    return apart / largest if largest else (0.0 if apart == 0 else float("inf"))
+
+
+def largest_error(got: Sequence[Any], wanted: Sequence[Any]) -> float:
+    """The worst ``relative_error`` over pairs of results."""
+    return max((relative_error(g, w) for g, w in zip(got, wanted, strict=True)), default=0.0)
+
+
+def tolerance(region: Region) -> float:
+    """Largest ``relative_error`` a kernel for ``region`` may have: rounding grows with the root of the sum's length.
+
+    The factors leave room for another order of summation and are far below what a wrong element gives.
+    """
+    dtypes = [v.dtype for v in (*region.entries, *region.exits) if jnp.issubdtype(v.dtype, jnp.inexact)]
+    epsilon = max((float(jnp.finfo(d).eps) for d in dtypes), default=0.0)
+    length = max((reduction_length(p) for node in region.nodes for p in node.primitives), default=1)
+    # Narrow types are accumulated in float32 by both sides: their error is that of rounding the result.
+    growth = length**0.5 if epsilon < 1e-5 else 1.0
+    return epsilon * max(16.0, 4.0 * growth)
+
+
+def reduction_length(node: Node) -> int:
+    """How many products or summands make one element of ``node``'s result."""
+    params, inputs = node.params, node.inputs
+    if node.op == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        return _product(inputs[0].shape[d] for d in contracted)
+    if node.op == "conv_general_dilated":
+        kernel = inputs[1].shape
+        out_features = kernel[params["dimension_numbers"].rhs_spec[0]]
+        return max(1, _product(kernel) // max(1, out_features))
+    if node.op.startswith("reduce_window"):
+        return _product(params.get("window_dimensions", ()))
+    if node.op.startswith("reduce_"):
+        return max(1, inputs[0].size // max(1, node.outputs[0].size))
+    return 1
+
+
+def _product(sizes: Any) -> int:
+    return int(np.prod(list(sizes), dtype=np.int64))

@@ -1,0 +1,103 @@
+"""Whole programs against XLA alone: the check that makes the promise of never being slower hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..lowering import Lowered
+from .compare import largest_error
+from .race import race
+
+XLA_ALONE = "xla alone"
+ROUNDS = 11
+SECONDS = 6.0
+#: A placement must be faster than XLA by this much (and by more than the measurement's own spread) to be used.
+MARGIN = 0.02
+#: How far whole results may differ from XLA's, relative to the largest, by bytes of the widest float among them.
+TOLERANCES = {1: 0.2, 2: 3e-2, 4: 5e-5, 8: 1e-10}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """``winner`` and ``lowered`` are None where XLA alone is used. Times are medians of the same rounds."""
+
+    winner: str | None
+    lowered: Lowered | None
+    measured_us: float | None
+    xla_us: float | None
+    error: float | None
+    notes: tuple[str, ...]
+
+
+def decide(
+    programs: Mapping[str, Callable[[], Lowered]],
+    frozen: Sequence[Any],
+    others: Sequence[Any],
+    reference: Callable[[], Sequence[Any]],
+    tolerance: float | None,
+    deadline: float,
+) -> Outcome:
+    """Build, check and time ``programs`` beside ``reference()`` on the same arrays; the fastest that is right wins.
+
+    A tie goes to XLA alone. ``frozen`` feed the programs' preparation, ``others`` each call.
+    """
+    wanted = [jax.block_until_ready(a) for a in reference()]
+    allowed = tolerance if tolerance is not None else default_tolerance(wanted)
+    notes: list[str] = []
+    lowered: dict[str, Lowered] = {}
+    calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
+    errors: dict[str, float] = {}
+    for name, build in programs.items():
+        try:
+            lowered[name] = build()
+            calls[name], errors[name] = _ready(lowered[name], frozen, others, wanted)
+        except Exception as failure:
+            notes.append(f"{name}: {type(failure).__name__}: {failure}")
+            continue
+        if not errors[name] <= allowed:
+            notes.append(f"{name}: differs from jax.jit by {errors[name]:.1e} of the largest output; {allowed:.1e} allowed.")
+            del calls[name]
+    if len(calls) == 1:
+        return Outcome(None, None, None, None, None, tuple(notes))
+    remaining = max(0.5, deadline - time.perf_counter())
+    times = race(calls, rounds=ROUNDS, seconds=min(SECONDS, remaining), hopeless=6.0)
+    medians = {name: float(np.median(samples)) for name, samples in times.items()}
+    winner = min((n for n in calls if n != XLA_ALONE), key=medians.__getitem__)
+    xla_us = medians[XLA_ALONE] * 1e6
+    if not _is_faster(times[winner], times[XLA_ALONE]):
+        notes.append(f"{winner} took {medians[winner] * 1e6:.1f} us, no clear gain over XLA alone, which is used.")
+        return Outcome(None, None, xla_us, xla_us, None, tuple(notes))
+    return Outcome(winner, lowered[winner], medians[winner] * 1e6, xla_us, errors[winner], tuple(notes))
+
+
+def _ready(
+    lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any], wanted: Sequence[Any]
+) -> tuple[Callable[[], Any], float]:
+    prepared = jax.block_until_ready(jax.jit(lowered.prepare)(*frozen))
+    compiled = jax.jit(lowered.run, keep_unused=True)
+    got = jax.block_until_ready(compiled(prepared, *others))
+    return (lambda: compiled(prepared, *others)), largest_error(got, wanted)
+
+
+def _is_faster(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """True if ``ours`` beats ``theirs`` by more than the margin in the middle half of the rounds."""
+    count = min(len(ours), len(theirs))
+    if count < 3:
+        return float(np.median(ours)) < (1 - MARGIN) * float(np.median(theirs))
+    ratios = ours[:count] / theirs[:count]
+    return float(np.percentile(ratios, 75)) < 1.0 and float(np.median(ratios)) < 1 - MARGIN
+
+
+def default_tolerance(outputs: Sequence[Any]) -> float:
+    """The tolerance for results of these dtypes: that of the narrowest inexact one."""
+    sizes = [
+        jnp.finfo(a.dtype).bits // 8 for a in outputs if jnp.issubdtype(getattr(a, "dtype", None) or "int32", jnp.inexact)
+    ]
+    return TOLERANCES[min(sizes)] if sizes else 0.0

@@ -1,0 +1,47 @@
+"""Composites: what sets of primitives are recognised as, with one module for each family.
+
+Each kind has an operation name, inputs in canonical order (brackets: may be absent) and parameters. Floating dtypes
+only. ``axis`` and ``axes`` are not negative. The output has the dtype the primitives give it, which for the norms and
+the mean may be wider than that of ``x``.
+
+| op | inputs | params |
+| --- | --- | --- |
+| ``relu``, ``relu6``, ``sigmoid``, ``silu``, ``hard_sigmoid``, ``hard_swish``, ``softplus``, ``mish`` | x | |
+| ``clip`` | x | min, max |
+| ``leaky_relu``, ``elu`` | x | alpha |
+| ``gelu`` | x | approximate: True for the tanh formula, False for erf |
+| ``softmax``, ``log_softmax`` | x | axis |
+| ``layer_norm`` | x, [scale], [shift] | axis, epsilon, unbiased, epsilon_outside, scale, shift |
+| ``rms_norm`` | x, [scale] | axis, epsilon, scale |
+| ``batch_norm`` | x, mean, variance, [scale], [shift] | axis, epsilon, scale, shift |
+| ``avg_pool`` | x | window_dimensions, window_strides, padding, count_include_pad |
+| ``max_pool`` | x | window_dimensions, window_strides, padding, window_dilation |
+| ``mean``, ``global_max_pool`` | x | axes, keepdims |
+| ``upsample_nearest`` | x | factors: one for each dimension |
+| ``attention`` | q, k, v, [mask] | scale, qk, q_operand, axis, av, v_operand, mask, mask_dims, fill |
+
+``unbiased``: the variance is divided by n - 1. ``epsilon_outside``: it is added to the deviation, not to the variance.
+Boolean ``scale`` and ``shift`` say whether that input is there; vectors have as many elements as x along ``axis``, and
+are 1-D unless the program has them with size-1 dimensions.
+
+Attention: ``qk`` and ``av`` are the ``dimension_numbers`` of the two products, ``q_operand`` and ``v_operand`` say which
+operand of them q and v are; ``axis`` is the softmax's, in the scores. ``mask`` is "none", "bias" (added to the scaled
+scores), "keep" (where False, the score is ``fill``) or "drop" (where True); ``mask_dims`` gives for each dimension of
+the mask that of the scores.
+"""
+
+from . import activations, batch_norm, normalisation, pooling, softmax, upsampling
+from .attention import find_attention
+from .found import Found, Recogniser
+
+#: Every recogniser but attention's; where two find equally many nodes, the earlier wins.
+RECOGNISERS: tuple[Recogniser, ...] = (
+    *activations.RECOGNISERS,
+    *softmax.RECOGNISERS,
+    *normalisation.RECOGNISERS,
+    *batch_norm.RECOGNISERS,
+    *pooling.RECOGNISERS,
+    *upsampling.RECOGNISERS,
+)
+
+__all__ = ["RECOGNISERS", "Found", "Recogniser", "find_attention"]

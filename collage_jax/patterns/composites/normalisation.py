@@ -1,0 +1,103 @@
+"""Layer norm and RMS norm: x over a measure of its size along one axis, then scale and shift.
+
+    y = (x - mean) / sqrt(variance + epsilon) * scale + shift          epsilon may stand outside the root
+    y =  x         / sqrt(mean(x^2) + epsilon) * scale
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..language import Term, any_, const, one_of, spread
+from ..matcher import Match
+from ..vocabulary import add, div, maximum, mul, sub
+from .algebra import average, inverse, inverse_square_root, square, square_root
+from .found import Params, PatternRecogniser
+from .shapes import are_vectors, stands_straight, whole_axes
+
+_X, _SCALE, _SHIFT = any_("x", exact=True), any_("scale"), any_("shift")
+
+
+def _with_epsilon(term: Term) -> Term:
+    return one_of(spread(add(term, const(name="epsilon"))), term)
+
+
+def _normalised(top: Term, moment: Term) -> Term:
+    """``top`` over the root of ``moment``, perhaps scaled; the scale may be multiplied in at any point."""
+    deviation = one_of(
+        spread(square_root(_with_epsilon(moment))), spread(add(spread(square_root(moment)), const(name="outside")))
+    )
+    factor = one_of(spread(inverse_square_root(_with_epsilon(moment))), spread(inverse(deviation)))
+    scaled_top = mul(top, _SCALE)
+    plain = one_of(mul(top, factor), div(top, deviation))
+    return one_of(
+        mul(plain, _SCALE),
+        mul(top, mul(factor, _SCALE)),
+        mul(scaled_top, factor),
+        div(scaled_top, deviation),
+        plain,
+    )
+
+
+def _layer_norm() -> Term:
+    """
+        x --+----------> sub --+--------------------------> mul or div -> [mul scale] -> [add shift]
+            |             |    |                                 |
+            +-> average --+    +-> square -> average -> (r)sqrt -+
+
+    or, as Flax has it, variance = max(0, average(x^2) - average(x)^2).
+    """
+    centre = spread(average(_X, "n"))
+    centred = sub(_X, centre)
+    fast = sub(spread(average(square(_X), "n")), square(centre))
+    variance = spread(one_of(average(square(centred), "n_variance"), maximum(fast, 0), fast))
+    normalised = _normalised(centred, variance)
+    return one_of(add(normalised, _SHIFT), normalised)
+
+
+def _axis(match: Match) -> int | None:
+    """The only axis, if the reductions, the number of elements and the vectors agree on it."""
+    axes = whole_axes(match.attributes["axes"])
+    x = match["x"]
+    if len(axes) != 1 or not stands_straight(match, "x") or match.numbers["n"] != x.shape[axes[0]]:
+        return None
+    return axes[0] if are_vectors(match, ("scale", "shift"), axes[0], x) else None
+
+
+def _epsilon(match: Match) -> float | None:
+    """Epsilon, 0 if there is none; None if it is no such thing."""
+    epsilon = match.numbers.get("epsilon", match.numbers.get("outside", 0.0))
+    return epsilon if 0.0 <= epsilon < math.inf else None
+
+
+def _layer_norm_params(match: Match) -> Params | None:
+    axis, epsilon = _axis(match), _epsilon(match)
+    if axis is None or epsilon is None:
+        return None
+    n = match["x"].shape[axis]
+    divisor = match.numbers.get("n_variance", n)
+    if divisor not in (n, n - 1):
+        return None
+    return {
+        "axis": axis,
+        "epsilon": epsilon,
+        "unbiased": divisor != n,
+        "epsilon_outside": "outside" in match,
+        "scale": "scale" in match,
+        "shift": "shift" in match,
+    }
+
+
+def _rms_norm_params(match: Match) -> Params | None:
+    axis, epsilon = _axis(match), _epsilon(match)
+    if axis is None or epsilon is None or "outside" in match:
+        return None
+    return {"axis": axis, "epsilon": epsilon, "scale": "scale" in match}
+
+
+RECOGNISERS = (
+    PatternRecogniser("layer_norm", _layer_norm(), _layer_norm_params, ("x", "scale", "shift"), through_casts=True),
+    PatternRecogniser(
+        "rms_norm", _normalised(_X, spread(average(square(_X), "n"))), _rms_norm_params, ("x", "scale"), through_casts=True
+    ),
+)

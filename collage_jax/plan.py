@@ -1,0 +1,88 @@
+"""A plan: which backend runs which region of a graph, and of the graphs inside its control flow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from .graph.ir import Graph, Node
+from .graph.region import Region
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """``placed`` pairs disjoint regions with backend names; every other node of ``graph`` stays with XLA.
+
+    ``inner`` holds, for control-flow nodes, a plan for each body by parameter name.
+    """
+
+    graph: Graph
+    placed: tuple[tuple[Region, str], ...] = ()
+    inner: Mapping[Node, Mapping[str, tuple[Plan, ...]]] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> tuple[tuple[Region, str | None], ...]:
+        """Regions in an order in which they can run; None stands for a node left to XLA.
+
+        Raises ``ValueError`` if regions feed each other in a circle.
+        """
+        owner: dict[Node, int] = {}
+        regions: list[tuple[Region, str | None]] = list(self.placed)
+        for i, (region, _) in enumerate(regions):
+            owner.update((node, i) for node in region.nodes)
+        for node in self.graph.nodes:
+            if node not in owner:
+                owner[node] = len(regions)
+                regions.append((Region.of(self.graph, (node,)), None))
+        return tuple(regions[i] for i in _ordered(self.graph, owner, len(regions)))
+
+    def everything(self) -> Iterator[tuple[Plan, Region, str]]:
+        """Every placed region, those inside control flow included, with the plan it belongs to."""
+        yield from ((self, region, name) for region, name in self.placed)
+        for bodies in self.inner.values():
+            for plans in bodies.values():
+                for plan in plans:
+                    yield from plan.everything()
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """True if XLA runs everything."""
+        return next(self.everything(), None) is None
+
+
+def _ordered(graph: Graph, owner: Mapping[Node, int], count: int) -> list[int]:
+    """Steps in topological order, those with earlier nodes first where there is a choice."""
+    needs: list[set[int]] = [set() for _ in range(count)]
+    feeds: list[set[int]] = [set() for _ in range(count)]
+    effects: int | None = None
+    for node in graph.nodes:
+        step = owner[node]
+        before = {owner[graph.producer[v]] for v in node.inputs if v in graph.producer}
+        if node.eqn is not None and node.eqn.effects:
+            # Effects keep the order in which the program has them.
+            before |= {effects} if effects is not None else set()
+            effects = step
+        for other in before - {step}:
+            needs[step].add(other)
+            feeds[other].add(step)
+    order: list[int] = []
+    # Depth first from the first ready step keeps a producer near its consumer, as the program had them.
+    ready = [i for i in reversed(_by_first_node(graph, owner, count)) if not needs[i]]
+    while ready:
+        step = ready.pop()
+        order.append(step)
+        for other in sorted(feeds[step], reverse=True):
+            needs[other].discard(step)
+            if not needs[other]:
+                ready.append(other)
+    if len(order) < count:
+        raise ValueError("regions feed each other in a circle; the placement cannot run")
+    return order
+
+
+def _by_first_node(graph: Graph, owner: Mapping[Node, int], count: int) -> list[int]:
+    first: dict[int, int] = {}
+    for i, node in enumerate(graph.nodes):
+        first.setdefault(owner[node], i)
+    return sorted(range(count), key=lambda step: first[step])

@@ -1,0 +1,84 @@
+"""A placement as a table that a person reads."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .costs import Cost, Failed, Measured
+from .placement import PlacedRegion, Placement
+
+WIDTH = 150
+
+
+def table(placement: Placement) -> str:
+    """``placement`` as text: its regions by total time, why others were refused, and the whole beside XLA's."""
+    console = Console(file=StringIO(), width=WIDTH, no_color=True, highlight=False)
+    total = sum(region.total_us for region in placement.regions)
+    rows = Table(title="Placement", title_justify="left")
+    rows.add_column("backend")
+    rows.add_column("ops", overflow="fold", ratio=3)
+    rows.add_column("shapes", overflow="fold", ratio=3)
+    for heading in ("n", "us each", "share"):
+        rows.add_column(heading, justify="right")
+    rows.add_column("runner-up", overflow="fold", ratio=2)
+    for region in sorted(placement.regions, key=lambda r: -r.total_us):
+        share = f"{region.total_us / total:.1%}" if total else ""
+        rows.add_row(*map(Text, _cells(region, share)))
+    console.print(rows)
+    _print_refusals(console, placement)
+    for line in summary(placement):
+        console.print(Text(line))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def _cells(region: PlacedRegion, share: str) -> tuple[str, ...]:
+    return (region.backend, region.label, region.shapes, str(region.count), cost_text(region.cost), share, _others(region))
+
+
+def _others(region: PlacedRegion) -> str:
+    ranked = sorted(region.alternatives.items(), key=lambda item: _rank(item[1]))
+    return "; ".join(f"{name} {cost_text(cost)}" for name, cost in ranked)
+
+
+def _rank(cost: Cost) -> float:
+    return cost.median_us if isinstance(cost, Measured) else float("inf")
+
+
+def cost_text(cost: Cost) -> str:
+    """A cost in a few characters: microseconds, or the stage and reason of a failure."""
+    if isinstance(cost, Failed):
+        return f"{cost.stage}: {cost.reason}"
+    if not cost.runs:
+        return "-"
+    return f"{cost.median_us:.1f}"
+
+
+def _print_refusals(console: Console, placement: Placement) -> None:
+    for name, reason in (placement.unavailable or {}).items():
+        console.print(Text(f"{name} is not available: {reason}"))
+    if not placement.refusals:
+        return
+    console.print(Text("Refused:"))
+    counted: dict[tuple[str, str, str], int] = {}
+    for refusal in placement.refusals:
+        key = (refusal.backend, "+".join(refusal.ops), refusal.reason)
+        counted[key] = counted.get(key, 0) + 1
+    for (backend, ops, reason), count in counted.items():
+        console.print(Text(f"  {backend}: {ops}{f' (x{count})' if count > 1 else ''}: {reason}"))
+
+
+def summary(placement: Placement) -> list[str]:
+    """The whole program in a few lines."""
+    lines = ["Regions: " + ", ".join(f"{name} {n}" for name, n in placement.counts().items())]
+    if placement.xla_us is not None and placement.measured_us is not None:
+        lines.append(
+            f"jax.jit {placement.xla_us:.1f} us, placed {placement.measured_us:.1f} us"
+            f" (predicted {placement.predicted_us or 0.0:.1f} us): {placement.speedup:.2f}x"
+            + (f", error {placement.error:.1e} of the largest output" if placement.error is not None else "")
+        )
+    lines.append(f"Tuned in {placement.tuning_s:.1f} s, {placement.distinct_measured} distinct regions measured.")
+    return lines + list(placement.notes)

@@ -1,0 +1,42 @@
+"""Op-level choice: candidates and their costs -> which backend runs which region of one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..candidates import XLA, Candidates
+from ..costs import Cost, Measured
+from ..graph.region import Region
+from .cover import Piece, cheapest_cover
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """``placed``: the regions that leave XLA. ``cost_us``: predicted time of all that had candidates, XLA's included."""
+
+    placed: tuple[tuple[Region, str], ...]
+    cost_us: float
+    exact: bool
+
+
+def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost]) -> Choice:
+    """The cheapest cover. Candidates that failed or were not measured take no part.
+
+    A node without a measured XLA cost of its own can still be covered by a larger region; if that is not possible
+    either, everything that touches it stays with XLA.
+    """
+    usable = [(c, cost) for c in candidates.chosen_from if isinstance(cost := costs.get((c.key, c.backend)), Measured)]
+    alone = {c.region.indices[0] for c, _ in usable if c.backend == XLA and len(c.region.nodes) == 1}
+    usable = [(c, cost) for c, cost in usable if alone.issuperset(c.region.indices)]
+    if not usable:
+        return Choice((), 0.0, True)
+    pieces = [Piece(c.region.indices, cost.median_us, int(c.backend != XLA)) for c, cost in usable]
+    graph = candidates.graph
+    predecessors = {
+        i: {graph.position[graph.producer[v]] for v in node.inputs if v in graph.producer}
+        for i, node in enumerate(graph.nodes)
+    }
+    cover = cheapest_cover(pieces, predecessors)
+    placed = tuple((usable[i][0].region, usable[i][0].backend) for i in cover.chosen if usable[i][0].backend != XLA)
+    return Choice(placed, cover.cost, cover.exact)

@@ -1,0 +1,172 @@
+"""From a function at one signature to the fastest program found: every stage, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+
+from . import device
+from .backends import registry
+from .backends.base import Backend
+from .candidates import XLA, Candidate, Candidates, Refusal, find
+from .costs import Cost, CostKey, CostStore, MemoryStore
+from .graph.fold import fold_channel_affine
+from .graph.ir import Graph, Node
+from .graph.split import Split, split
+from .graph.trace import trace_jaxpr
+from .lowering import Lowered, lower
+from .measure import regions, whole
+from .patterns.recognise import recognise
+from .placement import Placement
+from .plan import Plan
+from .search.op_level import Choice, choose
+from .summary import placed_regions
+
+#: Costs found in this process, shared by all decorated functions.
+STORE: CostStore = MemoryStore()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to tune: the arguments of ``collage_jax.jit`` with defaults filled in."""
+
+    backends: tuple[str, ...] | None
+    tune: str
+    budget_s: float
+    tolerance: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """The decision for one signature. ``lowered`` is None where plain ``jax.jit`` is used."""
+
+    placement: Placement
+    lowered: Lowered | None
+
+
+def tune(
+    closed_jaxpr: Any,
+    frozen: Collection[int],
+    arguments: Sequence[Any],
+    reference: Callable[[], Sequence[Any]],
+    settings: Settings,
+    spread_over_devices: bool = False,
+) -> Tuned:
+    """Place the program ``closed_jaxpr``.
+
+    ``frozen`` are the numbers of its frozen inputs, ``arguments`` arrays for all of its inputs (on which whole programs
+    are checked and timed), ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its flat
+    results.
+    """
+    begin = time.perf_counter()
+    deadline = begin + settings.budget_s
+    allowed, unavailable = registry.usable(settings.backends)
+    backends = {b.name: b for b in (*allowed, registry.reference())}
+    graph = trace_jaxpr(closed_jaxpr)
+
+    def stay(note: str, refusals: Sequence[Refusal] = ()) -> Tuned:
+        return Tuned(_xla_placement(note, refusals, unavailable, time.perf_counter() - begin), None)
+
+    if spread_over_devices:
+        return stay("Arguments are spread over several devices: XLA alone partitions the program.")
+    if not allowed:
+        return stay("No backend but XLA can be used here.")
+    frozen_values = [graph.inputs[i] for i in frozen]
+    parts = split(fold_channel_affine(graph, frozen_values), frozen_values)
+    parts = replace(parts, each=recognise_all(parts.each))
+    options = {g: find(g, allowed, parts.kept if g is parts.each else ()) for g in graphs_of(parts.each)}
+    refusals = [r for o in options.values() for r in o.refusals]
+    if not any(c.backend != XLA for o in options.values() for c in o.chosen_from):
+        return stay("No backend wants any part of this function.", refusals)
+    if graph.has_effects:
+        return stay("The function has side effects, so it cannot be run to be timed.", refusals)
+    before = time.perf_counter()
+    costs, measured = _costs(options.values(), backends, min(deadline, before + 0.8 * settings.budget_s))
+    choices = {g: choose(o, costs) for g, o in options.items()}
+    plan = _plan(parts.each, choices)
+    if plan.is_plain:
+        return stay("XLA is the fastest on every region.", refusals)
+    outcome = whole.decide(
+        {name: _program(p, parts, backends) for name, p in _variants(plan).items()},
+        [arguments[i] for i in frozen],
+        [a for i, a in enumerate(arguments) if i not in set(frozen)],
+        reference,
+        settings.tolerance,
+        deadline,
+    )
+    best = _variants(plan)[outcome.winner] if outcome.winner is not None else Plan(parts.each)
+    placement = Placement(
+        regions=placed_regions(best, options, costs),
+        refusals=tuple(refusals),
+        predicted_us=sum(choice.cost_us for choice in choices.values()),
+        measured_us=outcome.measured_us,
+        xla_us=outcome.xla_us,
+        error=outcome.error,
+        tuning_s=time.perf_counter() - begin,
+        distinct_measured=measured,
+        unavailable=unavailable,
+        notes=outcome.notes,
+    )
+    return Tuned(placement, outcome.lowered)
+
+
+def _xla_placement(note: str, refusals: Sequence[Refusal], unavailable: Mapping[str, str], seconds: float) -> Placement:
+    return Placement((), tuple(refusals), tuning_s=seconds, unavailable=unavailable, notes=(note,))
+
+
+def recognise_all(graph: Graph) -> Graph:
+    """``graph`` with composites recognised, in the bodies of its control flow too."""
+    nodes = tuple(
+        replace(n, subgraphs={k: tuple(map(recognise_all, v)) for k, v in n.subgraphs.items()}) if n.subgraphs else n
+        for n in graph.nodes
+    )
+    return recognise(replace(graph, nodes=nodes))
+
+
+def graphs_of(graph: Graph) -> Iterator[Graph]:
+    """``graph`` and the bodies of its control flow, at every depth."""
+    yield graph
+    for node in graph.nodes:
+        for bodies in node.subgraphs.values():
+            for body in bodies:
+                yield from graphs_of(body)
+
+
+def _costs(
+    options: Collection[Candidates], backends: Mapping[str, Backend], deadline: float
+) -> tuple[dict[tuple[str, str], Cost], int]:
+    """Costs by (region key, backend), and how many distinct regions were measured for them."""
+    settings, machine = device.settings(), device.description()
+    versions = {name: backend.version() for name, backend in backends.items()}
+    counted: set[str] = set()
+
+    def key_of(candidate: Candidate) -> CostKey:
+        name = candidate.backend
+        return CostKey(candidate.key, name, versions[name], jax.lib.__version__, machine, settings)
+
+    def progress(done: int, total: int) -> None:
+        counted.add(str(done))
+
+    everything = [c for o in options for c in o.chosen_from]
+    costs = regions.measure(everything, backends, STORE, key_of, deadline, progress)
+    return costs, len(counted)
+
+
+def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:
+    inner: dict[Node, dict[str, tuple[Plan, ...]]] = {}
+    for node in graph.nodes:
+        if node.subgraphs:
+            inner[node] = {k: tuple(_plan(body, choices) for body in bodies) for k, bodies in node.subgraphs.items()}
+    return Plan(graph, choices[graph].placed, inner)
+
+
+def _variants(plan: Plan) -> dict[str, Plan]:
+    return {"op-level": plan}
+
+
+def _program(plan: Plan, parts: Split, backends: Mapping[str, Backend]) -> Callable[[], Lowered]:
+    return lambda: lower(plan, parts, backends)

@@ -1,0 +1,77 @@
+#include "library.h"
+
+#include <algorithm>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#if DNNL_CPU_RUNTIME == DNNL_RUNTIME_THREADPOOL
+#include <dnnl_threadpool.h>
+#endif
+
+// Of whichever OpenMP runtime the library brought along; weak, for a sequential library brings none.
+extern "C" __attribute__((weak)) int omp_get_max_threads(void);
+
+namespace collage::onednn {
+namespace {
+
+std::string_view IsaName(dnnl_cpu_isa_t isa) {
+  constexpr std::pair<dnnl_cpu_isa_t, std::string_view> kNames[] = {
+      {dnnl_cpu_isa_sse41, "sse41"},
+      {dnnl_cpu_isa_avx, "avx"},
+      {dnnl_cpu_isa_avx2, "avx2"},
+      {dnnl_cpu_isa_avx2_vnni, "avx2_vnni"},
+      {dnnl_cpu_isa_avx2_vnni_2, "avx2_vnni_2"},
+      {dnnl_cpu_isa_avx512_core, "avx512_core"},
+      {dnnl_cpu_isa_avx512_core_vnni, "avx512_core_vnni"},
+      {dnnl_cpu_isa_avx512_core_bf16, "avx512_core_bf16"},
+      {dnnl_cpu_isa_avx512_core_fp16, "avx512_core_fp16"},
+      {dnnl_cpu_isa_avx512_core_amx, "avx512_core_amx"},
+      {dnnl_cpu_isa_avx512_core_amx_fp16, "avx512_core_amx_fp16"},
+  };
+  for (const auto& [value, name] : kNames)
+    if (value == isa) return name;
+  return "other";
+}
+
+const char* StatusName(dnnl_status_t status) {
+  switch (status) {
+    case dnnl_out_of_memory: return "out of memory";
+    case dnnl_invalid_arguments: return "invalid arguments";
+    case dnnl_unimplemented: return "unimplemented";
+    default: return "runtime error";
+  }
+}
+
+}  // namespace
+
+int Threads() {
+#if DNNL_CPU_RUNTIME == DNNL_RUNTIME_THREADPOOL
+  return std::max(1u, std::thread::hardware_concurrency());
+#else
+  static const int threads = omp_get_max_threads != nullptr ? omp_get_max_threads() : 1;
+  return threads;
+#endif
+}
+
+void PrepareThisThread() {
+#if DNNL_CPU_RUNTIME == DNNL_RUNTIME_THREADPOOL
+  dnnl_threadpool_interop_set_max_concurrency(Threads());
+#endif
+}
+
+const std::string& LibraryVersion() {
+  static const std::string version = [] {
+    const dnnl_version_t* v = dnnl_version();
+    return std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch) + "-" +
+           std::string(v->hash).substr(0, 8) + "/" + std::string(IsaName(dnnl_get_effective_cpu_isa())) + "/" +
+           std::to_string(Threads()) + "t";
+  }();
+  return version;
+}
+
+std::string Explain(const std::string& op, const dnnl::error& error) {
+  return "oneDNN " + LibraryVersion() + " cannot do op=" + op + ": " + StatusName(error.status) + ": " + error.what();
+}
+
+}  // namespace collage::onednn

@@ -1,0 +1,62 @@
+// The text form of one call: space-separated key=value tokens, for example
+//   op=matmul src=f32:8x64:64x1 wei=f32:64x32:any dst=f32:8x32:32x1 post=eltwise:relu:0:0
+#pragma once
+
+#include <cstdint>
+#include <dnnl.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace collage::onednn {
+
+// A token that cannot be read; the message names it.
+struct SpecError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+class Spec {
+ public:
+  explicit Spec(std::string_view text);
+
+  const std::string& op() const { return op_; }
+
+  bool Has(std::string_view key) const;
+  std::string_view Text(std::string_view key);  // throws if the key is missing
+  std::string_view TextOr(std::string_view key, std::string_view fallback);
+
+  int64_t Integer(std::string_view key);
+  float Float(std::string_view key);
+  float FloatOr(std::string_view key, float fallback);
+  bool FlagOr(std::string_view key, bool fallback);  // 0 or 1
+  dnnl::memory::dims Dims(std::string_view key);
+  std::vector<float> Floats(std::string_view key);
+  dnnl::memory::desc Memory(std::string_view key);
+  std::vector<dnnl::memory::desc> Memories(std::string_view key);  // joined by commas
+
+  // Throws unless every token was asked for: a misspelt option must not be silently without effect.
+  void RequireAllRead() const;
+
+ private:
+  struct Token {
+    std::string key, value;
+    bool read = false;
+  };
+  Token* Find(std::string_view key);
+
+  std::string op_;
+  std::vector<Token> tokens_;
+};
+
+// The pieces that post-ops need too. `where` is the token that an error shall name.
+std::vector<std::string_view> Split(std::string_view text, char separator);
+float ParseFloat(std::string_view text, std::string_view where);
+dnnl::memory::desc ParseMemory(std::string_view text, std::string_view where);  // dtype:dims:strides
+
+// Bytes from the first to the last element.
+size_t SpanBytes(const dnnl::memory::desc& desc);
+
+}  // namespace collage::onednn
