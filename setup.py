@@ -1,6 +1,6 @@
 """Builds one extension per native library; a library or a compiler that is missing costs its backend, not the install.
 
-oneDNN: the headers come from ``ONEDNN_ROOT`` if that is set, else from the wheel ``onednn-devel-cpu-gomp``.
+oneDNN: headers and library come from ``ONEDNN_ROOT`` if that is set, else from the ``onednn-devel-cpu-gomp`` wheel.
 The XLA FFI headers come from the jaxlib that the build requirements pin, the oldest one supported: newer runtimes
 accept older handlers, not the reverse.
 """
@@ -17,45 +17,48 @@ class Missing(Exception):
     """What an extension needs and the build does not have."""
 
 
-def onednn_root() -> Path:
-    """The folder that holds ``include/oneapi/dnnl`` and ``lib``."""
-    if root := os.environ.get("ONEDNN_ROOT"):
-        return Path(root)
-    for wheel in ("onednn-devel-cpu-gomp",):
-        try:
-            files = metadata.files(wheel) or []
-        except metadata.PackageNotFoundError:
-            continue
-        for file in files:
-            if file.match("include/dnnl.hpp"):
-                return Path(file.locate()).resolve().parent.parent
-    raise Missing("no oneDNN headers: set ONEDNN_ROOT or install onednn-devel-cpu-gomp")
+def native_extension(name: str, sources: str, headers: Path, library: Path) -> Extension:
+    """The extension ``name`` from ``csrc/<sources>``.
 
-
-def native_extension(name: str, folder: str, include: Path, libraries: Path, link: str) -> Extension:
-    """The extension ``name`` from ``csrc/<folder>``; ``link`` is found again at run time by its soname alone."""
-    import jax.ffi
+    It records only the soname of ``library`` and no path: at run time the library has been opened before.
+    """
+    import jax
     import pybind11
 
+    system = [pybind11.get_include(), jax.ffi.include_dir(), str(headers)]  # their warnings are not ours
     return Extension(
         name,
-        sources=sorted(map(str, Path("csrc", folder).glob("*.cc"))),
-        depends=sorted(map(str, [*Path("csrc").glob("*.h"), *Path("csrc", folder).glob("*.h")])),
-        include_dirs=[pybind11.get_include(), jax.ffi.include_dir(), str(include)],
-        extra_compile_args=["-std=c++17", "-O2", "-fvisibility=hidden"],
-        extra_link_args=[f"-L{libraries}", f"-l:{link}", "-Wl,--no-undefined-version"],
+        sources=sorted(map(str, Path("csrc", sources).glob("*.cc"))),
+        depends=sorted(map(str, [*Path("csrc").glob("*.h"), *Path("csrc", sources).glob("*.h")])),
+        extra_compile_args=["-std=c++17", "-O2", "-g0", "-fvisibility=hidden", *(f"-isystem{path}" for path in system)],
+        extra_link_args=[f"-L{library.parent}", f"-l:{library.name}"],
         language="c++",
         optional=True,
     )
 
 
 def onednn() -> Extension:
-    root = onednn_root()
-    return native_extension("collage_jax._onednn", "onednn", root / "include", root / "lib", "libdnnl.so.3")
+    root = os.environ.get("ONEDNN_ROOT") or wheel_root("onednn-devel-cpu-gomp", "include/dnnl.hpp")
+    if root is None:
+        raise Missing("no oneDNN headers; set ONEDNN_ROOT or install onednn-devel-cpu-gomp")
+    libraries = sorted(Path(root).glob("lib*/libdnnl.so.3"))
+    if not libraries:
+        raise Missing(f"no lib*/libdnnl.so.3 in {root}")
+    return native_extension("collage_jax._onednn", "onednn", Path(root, "include"), libraries[0])
+
+
+def wheel_root(wheel: str, file_name: str) -> Path | None:
+    """The folder under which ``wheel`` has installed ``file_name``."""
+    try:
+        files = metadata.files(wheel) or []
+    except metadata.PackageNotFoundError:
+        return None
+    found = next((file for file in files if file.match(file_name)), None)
+    return None if found is None else Path(found.locate()).resolve().parents[len(Path(file_name).parts) - 1]
 
 
 class BuildOrSkip(build_ext):
-    """Says in one line which extension is skipped and why, where setuptools would stop or bury it."""
+    """Says in one line what is skipped and why; setuptools alone would bury it."""
 
     def build_extension(self, ext: Extension) -> None:
         try:

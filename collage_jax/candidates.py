@@ -46,7 +46,7 @@ class Candidates:
 
 
 def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = ()) -> Candidates:
-    """Candidates of ``graph``: what each backend proposes and supports, and XLA on each of those regions and their nodes.
+    """Candidates of ``graph``: what each backend proposes and supports, and XLA on those regions and their nodes.
 
     Nodes that no backend wants get no candidate: they stay with XLA whatever is chosen. ``frozen`` values are the same
     call after call, so that kernels may take them in a form of their own.
@@ -75,7 +75,9 @@ def _refusal(backend: Backend, region: Region) -> Unsupported | None:
     if not region.is_convex:
         return Unsupported("the region is not convex: a path leaves it and comes back")
     if any(node.barrier for node in region.nodes):
-        return Unsupported("the region holds an operation that must keep its place (an effect, a collective, randomness)")
+        return Unsupported(
+            "the region holds an operation that must keep its place (an effect, a collective, randomness)"
+        )
     return backend.supports(region)
 
 
@@ -84,9 +86,7 @@ def _candidate(region: Region, backend: str, label: str, frozen: frozenset[Value
     return Candidate(region, backend, label, region_key(region, held), held)
 
 
-def _xla_candidates(
-    graph: Graph, regions: dict[tuple[int, ...], Region], frozen: frozenset[Value]
-) -> list[Candidate]:
+def _xla_candidates(graph: Graph, regions: dict[tuple[int, ...], Region], frozen: frozenset[Value]) -> list[Candidate]:
     singles: dict[Node, None] = dict.fromkeys(node for region in regions.values() for node in region.nodes)
     all_regions = dict(regions)
     for node in singles:

@@ -1,6 +1,7 @@
 """Defaults, from the environment and from code.
 
-``collage_jax.config.tune = "off"`` sets a default for functions decorated later; ``COLLAGE_JAX_TUNE=off`` for a process.
+``collage_jax.config.tune = "off"`` holds for functions decorated later;
+``COLLAGE_JAX_TUNE=off`` for a process.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _cache_dir() -> Path:
 class Config:
     """What ``collage_jax.jit`` uses where its own argument is None.
 
-    ``tune``: ``COLLAGE_JAX_TUNE``, one of ``TUNE_MODES``. ``backends``: ``COLLAGE_JAX_BACKENDS``, comma-separated names;
+    ``tune``: ``COLLAGE_JAX_TUNE``, one of ``TUNE_MODES``. ``backends``: ``COLLAGE_JAX_BACKENDS``, names and commas;
     None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds of tuning for each signature. ``cache_dir``:
     ``COLLAGE_JAX_CACHE_DIR``.
     """

@@ -6,7 +6,7 @@ A cost is ``Measured`` or ``Failed``, never NaN and never a magic number.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 
@@ -15,7 +15,7 @@ class Measured:
     """A time, in microseconds: ``median_us`` over ``runs`` runs, with the distance between quartiles as ``spread_us``.
 
     ``error`` is the largest absolute difference from XLA's result relative to the largest absolute result; None where
-    nothing was compared (XLA itself).
+    nothing was compared (XLA itself). ``recalled`` is True for a cost that was known before.
     """
 
     median_us: float
@@ -23,11 +23,12 @@ class Measured:
     runs: int = 1
     error: float | None = None
     note: str = ""
+    recalled: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no time: ``stage`` is one of ``"supports"``, ``"compile"``, ``"run"``, ``"verify"``, ``"budget"``."""
+    """Why there is no time: ``stage`` is ``"supports"``, ``"compile"``, ``"run"``, ``"verify"`` or ``"budget"``."""
 
     stage: str
     reason: str

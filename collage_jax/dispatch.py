@@ -8,6 +8,7 @@ raises ``_Untuned`` if there is none, whereupon it is tuned outside of any trace
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 import types
 from collections.abc import Callable, Hashable
@@ -18,6 +19,8 @@ import jax
 
 from . import _compat
 from .frozen import FrozenSets
+from .graph.ir import Value
+from .lowering import Lowered
 from .measure.inputs import draw
 from .placement import Placement
 from .report import table
@@ -31,12 +34,16 @@ class _Untuned(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """What serves one signature. ``call(prepared, *args, **kwargs)``, frozen arguments replaced by None, if it is placed."""
+    """What serves one signature.
 
-    key: Hashable
+    A placed one has ``prepared`` without frozen arguments: what was packed from arrays that the function closes over. With
+    them it has ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, frozen arguments replaced by None.
+    """
+
     tuned: Tuned
     out_tree: Any
     frozen_leaves: tuple[int, ...]
+    prepared: Any = None
     prepare: Callable[..., Any] | None = None
     call: Callable[..., Any] | None = None
 
@@ -54,15 +61,21 @@ class Jitted:
         donate_argnums: Any,
         donate_argnames: Any,
     ) -> None:
-        functools.update_wrapper(self, fun)
+        # What the function carries must not hide our own methods.
+        self.__dict__.update((k, v) for k, v in getattr(fun, "__dict__", {}).items() if not hasattr(Jitted, k))
+        functools.update_wrapper(self, fun, updated=())
+        self._made_of = (fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
         self._fun = fun
         self._settings = settings
         self._roles = roles_of(fun, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
-        self._static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
-        self._donate = {"donate_argnums": donate_argnums, "donate_argnames": donate_argnames}
-        #: Plain ``jax.jit``: under other transformations, with ``tune="off"``, and where XLA alone is fastest.
-        self._plain = jax.jit(fun, **self._static, **self._donate)
-        self._placed = jax.jit(self._traced, **self._static, **self._donate)
+        static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+        donate = {"donate_argnums": donate_argnums, "donate_argnames": donate_argnames}
+        #: Plain ``jax.jit``: under other transformations, with ``tune="off"``, for arguments spread over devices.
+        self._plain = jax.jit(fun, **static, **donate)
+        #: The function as it is tuned, and as ``_placed`` holds it where XLA alone is fastest: traced once for both.
+        #: Nothing is donated, since tuning uses its arguments again and again.
+        self._undonated = jax.jit(fun, inline=True, **static)
+        self._placed = jax.jit(_like(fun, self._traced), **static, **donate)
         self._programs: dict[Hashable, Program] = {}
         self._frozen_sets = FrozenSets()
         self._lock = threading.RLock()
@@ -78,16 +91,21 @@ class Jitted:
         except _Untuned:
             pass
         self._program(args, kwargs)
-        return self._placed(*args, **kwargs)
+        return self._call_placed(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        return self if instance is None else Bound(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Jitted, self._made_of
 
     def __repr__(self) -> str:
         return f"<collage_jax.jit of {self._fun!r}>"
 
     def placement(self, *args: Any, **kwargs: Any) -> Placement:
         """The placement for these arguments (arrays or ``jax.ShapeDtypeStruct``), tuning if that was not done yet."""
+        if self._off:
+            return Placement((), notes=('Plain jax.jit, as tune="off" asks.',))
         return self._program(*self._normalised(args, kwargs)).tuned.placement
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
@@ -107,8 +125,8 @@ class Jitted:
         with self._lock:
             self._programs.clear()
             self._frozen_sets = FrozenSets()
-            self._plain.clear_cache()
-            self._placed.clear_cache()
+            for jitted in (self._plain, self._undonated, self._placed):
+                jitted.clear_cache()
 
     def _normalised(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return self._roles.positional(args, kwargs) if self._roles.frozen else (args, kwargs)
@@ -116,13 +134,22 @@ class Jitted:
     def _inspectable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._off or not _compat.is_top_level():
             return self._plain
-        program = self._program(*self._normalised(args, kwargs))
-        return self._plain if program.tuned.lowered is None else self._placed
+        self._program(*self._normalised(args, kwargs))
+        return self._placed
 
     # -- without frozen arguments --------------------------------------------------------------------------------------
 
-    def _traced(self, *args: Any, **kwargs: Any) -> Any:
+    def _call_placed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return self._placed(*args, **kwargs)
+        except _Untuned:  # another thread cleared the cache
+            return self._plain(*args, **kwargs)
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``jax.jit`` traces: the placed program of this signature, or the function itself where XLA is fastest."""
+        if _compat.is_top_level():  # nothing is being traced: the user wants to see each step (``jax.disable_jit``)
+            return self._fun(*args, **kwargs)
+        given = args, kwargs
         if self._roles.frozen:
             args, kwargs = self._roles.positional(args, kwargs)
         program = self._programs.get(self._key(args, kwargs))
@@ -130,10 +157,10 @@ class Jitted:
             raise _Untuned
         lowered = program.tuned.lowered
         if lowered is None:
-            return self._fun(*args, **kwargs)
+            return self._undonated(*given[0], **given[1])
         leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
         held = set(program.frozen_leaves)
-        prepared = lowered.prepare(*(leaves[i] for i in program.frozen_leaves))
+        prepared = lowered.prepare(*(leaves[i] for i in program.frozen_leaves)) if held else program.prepared
         results = lowered.run(prepared, *(leaf for i, leaf in enumerate(leaves) if i not in held))
         return jax.tree.unflatten(program.out_tree, results)
 
@@ -145,113 +172,155 @@ class Jitted:
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """The program for these arguments, tuned now if there is none."""
         key = self._key(args, kwargs)
+        try:
+            hash(key)
+        except TypeError as error:
+            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list, or trace it") from error
         with self._lock:
             program = self._programs.get(key)
             if program is None:
-                program = self._programs[key] = self._tune(key, args, kwargs)
+                program = self._programs[key] = self._tune(args, kwargs)
         return program
 
-    def _tune(self, key: Hashable, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
-        measured = jax.jit(self._fun, **self._static)  # nothing is donated: its arguments are used again and again
-        traced = measured.trace(*args, **kwargs)
+    def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        traced = self._undonated.trace(*args, **kwargs)
         out_tree = jax.tree.structure(traced.out_info)
         leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
         arrays = [_concrete(leaf, i) for i, leaf in enumerate(leaves)]
         dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
-        full_args = self._with_static(args, dynamic_args)
+        full_args = self._roles.with_static(args, dynamic_args)
         full_kwargs = {**kwargs, **dynamic_kwargs}
         frozen_leaves = self._roles.frozen_leaves(args)
         tuned = tune(
             traced.jaxpr,
             frozen_leaves,
             arrays,
-            lambda: jax.tree.leaves(measured(*full_args, **full_kwargs)),
+            lambda: jax.tree.leaves(self._undonated(*full_args, **full_kwargs)),
             self._settings,
             spread_over_devices=any(_device_count(leaf) > 1 for leaf in leaves),
         )
-        if tuned.lowered is None or not self._roles.frozen:
-            return Program(key, tuned, out_tree, frozen_leaves)
-        return self._frozen_program(Program(key, tuned, out_tree, frozen_leaves))
-
-    def _with_static(self, args: tuple[Any, ...], dynamic: tuple[Any, ...]) -> tuple[Any, ...]:
-        static = dict(self._roles.static(args, {})[0])  # type: ignore[index]
-        rest = iter(dynamic)
-        return tuple(static[i] if i in static else next(rest) for i in range(len(args)))
+        if tuned.lowered is None:
+            return Program(tuned, out_tree, frozen_leaves)
+        prepare = jax.jit(tuned.lowered.prepare)
+        if not self._roles.frozen:
+            return Program(tuned, out_tree, frozen_leaves, jax.block_until_ready(prepare()))
+        call = self._frozen_call(tuned.lowered, out_tree, self._open_key(args, kwargs))
+        return Program(tuned, out_tree, frozen_leaves, None, prepare, call)
 
     # -- with frozen arguments -----------------------------------------------------------------------------------------
 
     def _call_frozen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if jax.config.jax_disable_jit:
+            return self._fun(*args, **kwargs)
         if len(args) <= self._roles.frozen[-1]:
             args, kwargs = self._roles.positional(args, kwargs)
         held = self._frozen_sets.find([args[i] for i in self._roles.frozen])
         if held.only is not None:
-            program, prepared = held.only
             try:
-                return self._run(program, prepared, args, kwargs)
+                return self._run(*held.only, args, kwargs)
             except _Untuned:
                 pass
-        program = self._program(args, kwargs)
-        prepared = held.prepared_for(program, lambda: self._prepare(program, args))
-        return self._run(program, prepared, args, kwargs)
+        key = self._open_key(args, kwargs)
+        program, prepared = held.get(key) or held.put(key, lambda: self._prepared(args, kwargs))
+        try:
+            return self._run(program, prepared, args, kwargs)
+        except _Untuned:  # another thread cleared the cache
+            return self._plain(*args, **kwargs)
 
     def _run(self, program: Program, prepared: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if program.call is None:
             # `_placed` finds this signature's program, which is the function itself, and notices any other signature.
             return self._placed(*args, **kwargs)
-        frozen = self._roles.frozen
-        return program.call(prepared, *[None if i in frozen else a for i, a in enumerate(args)], **kwargs)
+        return program.call(prepared, *self._roles.open(args), **kwargs)
 
-    def _prepare(self, program: Program, args: tuple[Any, ...]) -> Any:
+    def _prepared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program, Any]:
+        program = self._program(args, kwargs)
         if program.prepare is None:
-            return None
-        leaves = jax.tree.leaves([args[i] for i in sorted(self._roles.frozen)])
-        return jax.block_until_ready(program.prepare(*leaves))
+            return program, None
+        leaves = jax.tree.leaves([args[i] for i in self._roles.frozen])
+        return program, jax.block_until_ready(program.prepare(*leaves))
 
-    def _frozen_program(self, program: Program) -> Program:
-        """``program`` with its preparation and call compiled apart."""
-        lowered, roles = program.tuned.lowered, self._roles
-        assert lowered is not None
-        example: list[Hashable] = []
+    def _open_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
+        """The key of the arguments that are not frozen."""
+        return self._key(self._roles.open(args), kwargs)
+
+    def _frozen_call(self, lowered: Lowered, out_tree: Any, key: Hashable) -> Callable[..., Any]:
+        """The part that runs each call: ``call(prepared, *args, **kwargs)``, for arguments of this key."""
 
         def call(prepared: Any, *args: Any, **kwargs: Any) -> Any:
-            key = key_of(roles.dynamic(args, kwargs), roles.static(args, kwargs))
-            if not example:
-                example.append(key)
-            elif example[0] != key:
+            if self._key(args, kwargs) != key:
                 raise _Untuned
-            leaves = jax.tree.leaves(roles.dynamic(args, kwargs))
-            return jax.tree.unflatten(program.out_tree, lowered.run(prepared, *leaves))
+            leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
+            return jax.tree.unflatten(out_tree, lowered.run(prepared, *leaves))
 
-        shifted = {
-            "static_argnums": tuple(n + 1 for n in roles.static_nums),
-            "static_argnames": tuple(roles.static_names),
-            "donate_argnums": tuple(n + 1 for n in roles.donated_nums),
-            "donate_argnames": tuple(roles.donated_names),
-        }
-        return Program(
-            program.key, program.tuned, program.out_tree, program.frozen_leaves, jax.jit(lowered.prepare),
-            jax.jit(call, **shifted),
-        )  # fmt: skip
+        return jax.jit(call, **self._roles.shifted())
+
+
+class Bound:
+    # A decorated function looked up on an instance: ``functools.partial`` cannot bind its other methods, and a Python
+    # method would lose the instance in ``model.apply.explain(x)``.
+
+    __slots__ = ("__func__", "__self__")
+
+    def __init__(self, function: Jitted, instance: Any) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def placement(self, *args: Any, **kwargs: Any) -> Placement:
+        return self.__func__.placement(self.__self__, *args, **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        return self.__func__.explain(self.__self__, *args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__.lower(self.__self__, *args, **kwargs)
+
+    def trace(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__.trace(self.__self__, *args, **kwargs)
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.__func__.__doc__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(types.MethodType(self.__func__._fun, self.__self__))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__func__, name)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bound) and self.__func__ is other.__func__ and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__func__), id(self.__self__)))
+
+    def __repr__(self) -> str:
+        return f"<bound {self.__func__!r} of {self.__self__!r}>"
+
+
+def _like(fun: Callable[..., Any], body: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> Callable[..., Any]:
+    """A function with the name and signature of ``fun``, by which ``jax.jit`` finds static arguments, that runs ``body``."""
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        return body(args, kwargs)
+
+    inner = fun
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    traced.__name__ = traced.__qualname__ = type(inner).__name__
+    return functools.update_wrapper(traced, inner if hasattr(inner, "__name__") else fun, updated=())
 
 
 def _concrete(leaf: Any, number: int) -> Any:
     """``leaf`` itself, or for a mere shape and dtype an array drawn for it."""
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        return draw([_AbstractLeaf(leaf)], seed=number)[0]  # type: ignore[list-item]
-    return leaf
-
-
-@dataclass(frozen=True)
-class _AbstractLeaf:
-    aval: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.aval.shape
-
-    @property
-    def dtype(self) -> Any:
-        return self.aval.dtype
+    if not isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    aval = _compat.typeof(leaf)
+    return _compat.with_aval(draw([Value(aval)], seed=number)[0], aval)
 
 
 def _device_count(leaf: Any) -> int:

@@ -91,7 +91,7 @@ def _store(region: Region, results: Any, env: Env) -> None:
 
 
 def placed_params(plan: Plan, node: Node, backends: Mapping[str, Backend]) -> Mapping[str, Any] | None:
-    """Parameters of a control-flow node with its bodies replaced by placed ones; None if there is nothing to replace."""
+    """Parameters of a control-flow node with its bodies replaced by placed ones; None if nothing is placed."""
     bodies = plan.inner.get(node)
     if not bodies or all(p.is_plain for plans in bodies.values() for p in plans):
         return None
@@ -105,7 +105,9 @@ def placed_params(plan: Plan, node: Node, backends: Mapping[str, Backend]) -> Ma
 
 def _placed_body(plan: Plan, backends: Mapping[str, Backend]) -> Any:
     lowered = lower(plan, _unsplit(plan), backends)
-    return _compat.make_closed_jaxpr(lambda *xs: lowered.run(lowered.prepare(), *xs), [v.aval for v in plan.graph.inputs])
+    return _compat.make_closed_jaxpr(
+        lambda *xs: lowered.run(lowered.prepare(), *xs), [v.aval for v in plan.graph.inputs]
+    )
 
 
 def _unsplit(plan: Plan) -> Split:

@@ -55,15 +55,9 @@ def _ordered(graph: Graph, owner: Mapping[Node, int], count: int) -> list[int]:
     """Steps in topological order, those with earlier nodes first where there is a choice."""
     needs: list[set[int]] = [set() for _ in range(count)]
     feeds: list[set[int]] = [set() for _ in range(count)]
-    effects: int | None = None
-    for node in graph.nodes:
+    for i, node in enumerate(graph.nodes):
         step = owner[node]
-        before = {owner[graph.producer[v]] for v in node.inputs if v in graph.producer}
-        if node.eqn is not None and node.eqn.effects:
-            # Effects keep the order in which the program has them.
-            before |= {effects} if effects is not None else set()
-            effects = step
-        for other in before - {step}:
+        for other in {owner[graph.nodes[p]] for p in graph.predecessors[i]} - {step}:
             needs[step].add(other)
             feeds[other].add(step)
     order: list[int] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,10 +14,11 @@ from . import device
 from .backends import registry
 from .backends.base import Backend
 from .candidates import XLA, Candidate, Candidates, Refusal, find
-from .costs import Cost, CostKey, CostStore, MemoryStore
+from .costs import Cost, CostKey, CostStore, Measured, MemoryStore
 from .graph.fold import fold_channel_affine
 from .graph.ir import Graph, Node
-from .graph.split import Split, split
+from .graph.region import Region
+from .graph.split import split
 from .graph.trace import trace_jaxpr
 from .lowering import Lowered, lower
 from .measure import regions, whole
@@ -59,8 +61,8 @@ def tune(
     """Place the program ``closed_jaxpr``.
 
     ``frozen`` are the numbers of its frozen inputs, ``arguments`` arrays for all of its inputs (on which whole programs
-    are checked and timed), ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its flat
-    results.
+    are checked and timed), ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its
+    flat results.
     """
     begin = time.perf_counter()
     deadline = begin + settings.budget_s
@@ -84,32 +86,42 @@ def tune(
         return stay("No backend wants any part of this function.", refusals)
     if graph.has_effects:
         return stay("The function has side effects, so it cannot be run to be timed.", refusals)
-    before = time.perf_counter()
-    costs, measured = _costs(options.values(), backends, min(deadline, before + 0.8 * settings.budget_s))
+    notes: list[str] = []
+    measuring_until = min(deadline, time.perf_counter() + 0.8 * settings.budget_s)
+    costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
     choices = {g: choose(o, costs) for g, o in options.items()}
     plan = _plan(parts.each, choices)
     if plan.is_plain:
-        return stay("XLA is the fastest on every region.", refusals)
-    outcome = whole.decide(
-        {name: _program(p, parts, backends) for name, p in _variants(plan).items()},
-        [arguments[i] for i in frozen],
-        [a for i, a in enumerate(arguments) if i not in set(frozen)],
-        reference,
-        settings.tolerance,
-        deadline,
-    )
-    best = _variants(plan)[outcome.winner] if outcome.winner is not None else Plan(parts.each)
+        return stay(" ".join((*notes, "XLA is the fastest on every region that was measured.")), refusals)
+    plans = {"op-level": plan}
+    if settings.tune == "cached":
+        outcome = whole.trust("op-level", lower(plan, parts, backends))
+    else:
+        clear = _clear_wins(plan, options, costs)
+        if settings.tune == "two-level" and 0 < len(list(clear.everything())) < len(list(plan.everything())):
+            plans["clear wins only"] = clear
+        held = set(frozen)
+        outcome = whole.decide(
+            {name: partial(lower, p, parts, backends) for name, p in plans.items()},
+            [arguments[i] for i in sorted(held)],
+            [a for i, a in enumerate(arguments) if i not in held],
+            reference,
+            settings.tolerance,
+            deadline,
+        )
+    best = plans[outcome.winner] if outcome.winner is not None else Plan(parts.each)
+    rows = placed_regions(best, options, costs)
     placement = Placement(
-        regions=placed_regions(best, options, costs),
+        regions=rows,
         refusals=tuple(refusals),
-        predicted_us=sum(choice.cost_us for choice in choices.values()),
+        predicted_us=sum(row.total_us for row in rows),
         measured_us=outcome.measured_us,
         xla_us=outcome.xla_us,
         error=outcome.error,
         tuning_s=time.perf_counter() - begin,
         distinct_measured=measured,
         unavailable=unavailable,
-        notes=outcome.notes,
+        notes=(*notes, *outcome.notes),
     )
     return Tuned(placement, outcome.lowered)
 
@@ -137,23 +149,31 @@ def graphs_of(graph: Graph) -> Iterator[Graph]:
 
 
 def _costs(
-    options: Collection[Candidates], backends: Mapping[str, Backend], deadline: float
+    options: Collection[Candidates], backends: Mapping[str, Backend], deadline: float, notes: list[str]
 ) -> tuple[dict[tuple[str, str], Cost], int]:
-    """Costs by (region key, backend), and how many distinct regions were measured for them."""
+    """Costs by (region key, backend), and how many distinct regions were measured for them.
+
+    An interrupt ends the measuring; what is known by then counts.
+    """
     settings, machine = device.settings(), device.description()
     versions = {name: backend.version() for name, backend in backends.items()}
-    counted: set[str] = set()
 
     def key_of(candidate: Candidate) -> CostKey:
         name = candidate.backend
         return CostKey(candidate.key, name, versions[name], jax.lib.__version__, machine, settings)
 
-    def progress(done: int, total: int) -> None:
-        counted.add(str(done))
-
-    everything = [c for o in options for c in o.chosen_from]
-    costs = regions.measure(everything, backends, STORE, key_of, deadline, progress)
-    return costs, len(counted)
+    costs: dict[tuple[str, str], Cost] = {}
+    measured: set[str] = set()
+    try:
+        for group, found in regions.measure(
+            [c for o in options for c in o.chosen_from], backends, STORE, key_of, deadline
+        ):
+            costs.update(((group[name].key, name), cost) for name, cost in found.items())
+            if any(isinstance(cost, Measured) and cost.runs and not cost.recalled for cost in found.values()):
+                measured.update(c.key for c in group.values())
+    except KeyboardInterrupt:
+        notes.append("Tuning was interrupted: the best of what was measured is used.")
+    return costs, len(measured)
 
 
 def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:
@@ -164,9 +184,20 @@ def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:
     return Plan(graph, choices[graph].placed, inner)
 
 
-def _variants(plan: Plan) -> dict[str, Plan]:
-    return {"op-level": plan}
+def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:
+    """``plan`` with only the regions that beat XLA by a quarter or more of its time.
 
+    Isolated costs mislead where they are close (lost fusion, cache state), so this is the second program to be timed.
+    """
+    xla = {c.region.indices: costs.get((c.key, XLA)) for c in options[plan.graph].chosen_from if c.backend == XLA}
+    own = {(c.region.indices, c.backend): costs.get((c.key, c.backend)) for c in options[plan.graph].chosen_from}
 
-def _program(plan: Plan, parts: Split, backends: Mapping[str, Backend]) -> Callable[[], Lowered]:
-    return lambda: lower(plan, parts, backends)
+    def is_clear(region: Region, name: str) -> bool:
+        theirs, ours = xla.get(region.indices), own.get((region.indices, name))
+        return isinstance(theirs, Measured) and isinstance(ours, Measured) and ours.median_us < 0.75 * theirs.median_us
+
+    inner = {
+        node: {k: tuple(_clear_wins(p, options, costs) for p in plans) for k, plans in bodies.items()}
+        for node, bodies in plan.inner.items()
+    }
+    return Plan(plan.graph, tuple(placed for placed in plan.placed if is_clear(*placed)), inner)

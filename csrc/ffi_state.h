@@ -19,8 +19,8 @@ namespace py = pybind11;
 template <typename T>
 struct FfiState {
   inline static ffi::TypeId id = {};
-  inline static const ffi::TypeInfo* info() {
-    static const ffi::TypeInfo value = ffi::MakeTypeInfo<T>();
+  inline static ffi::TypeInfo* info() {
+    static ffi::TypeInfo value = ffi::MakeTypeInfo<T>();
     return &value;
   }
 };
@@ -46,11 +46,6 @@ ffi::ErrorOr<std::unique_ptr<T>> GuardedState(Function&& function) {
   return state;
 }
 
-template <typename Pointer>
-py::capsule Capsule(Pointer* pointer) {
-  return py::capsule(reinterpret_cast<void*>(const_cast<std::remove_const_t<Pointer>*>(pointer)));
-}
-
 // The two dictionaries that `jax.ffi.register_ffi_target` and `jax.ffi.register_ffi_type` take.
 inline py::dict TargetStages(XLA_FFI_Handler* instantiate, XLA_FFI_Handler* execute) {
   return py::dict(py::arg("instantiate") = py::capsule(reinterpret_cast<void*>(instantiate)),
@@ -59,7 +54,8 @@ inline py::dict TargetStages(XLA_FFI_Handler* instantiate, XLA_FFI_Handler* exec
 
 template <typename T>
 py::dict StateType() {
-  return py::dict(py::arg("type_id") = Capsule(&T::id), py::arg("type_info") = Capsule(T::info()));
+  return py::dict(py::arg("type_id") = py::capsule(static_cast<void*>(&T::id)),
+                  py::arg("type_info") = py::capsule(static_cast<void*>(T::info())));
 }
 
 }  // namespace collage

@@ -248,9 +248,9 @@ STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "weak": lambda x, y: x * 2,
     "half": lambda x, y: _float(x) * 0.5,
     "plus zero": lambda x, y: x + 0,
-    "sum": lambda x, y: jnp.sum(x, axis=-1, keepdims=True),
+    "sum": lambda x, y: jnp.sum(jnp.atleast_1d(x), axis=-1, keepdims=True),
     "mean": lambda x, y: jnp.mean(_float(x)) * jnp.ones_like(y),
-    "flip": lambda x, y: jnp.flip(x, axis=-1),
+    "flip": lambda x, y: jnp.flip(jnp.atleast_1d(x), axis=-1),
     "copy": lambda x, y: jnp.array(x, copy=True),
     "stopped": lambda x, y: jax.lax.stop_gradient(x),
     "constant": lambda x, y: x + np.arange(4).astype(np.int8),
@@ -282,7 +282,8 @@ class Program:
 
 
 DTYPES = ("float32", "bfloat16", "int32", "complex64", "int8", "float16")
-SHAPES = ((3, 4), (4,), (3, 1), (), (0, 4))
+SHAPES = ((3, 4), (4,), (3, 1), ())
+EMPTY_SHAPES = ((0, 4), (4,), (1, 4), ())
 
 
 def array_of(shape: tuple[int, ...], dtype: str, seed: int) -> Any:
@@ -296,8 +297,9 @@ def array_of(shape: tuple[int, ...], dtype: str, seed: int) -> Any:
 def programs(draw: Any, dtypes: Sequence[str] = DTYPES, steps: Sequence[str] = tuple(STEPS)) -> Program:
     """Programs with branches, diamonds, shared values, several outputs, inputs returned as they are."""
     place = st.integers(0, 12)
+    shapes = st.sampled_from(draw(st.sampled_from((SHAPES, SHAPES, SHAPES, EMPTY_SHAPES))))
     inputs = tuple(
-        array_of(draw(st.sampled_from(SHAPES)), draw(st.sampled_from(dtypes)), seed) for seed in range(draw(st.integers(1, 3)))
+        array_of(draw(shapes), draw(st.sampled_from(dtypes)), seed) for seed in range(draw(st.integers(1, 3)))
     )
     chain = draw(st.lists(st.tuples(st.sampled_from(steps), place, place), max_size=9))
     # The values made last are returned as often as those made first.

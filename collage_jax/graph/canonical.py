@@ -43,12 +43,13 @@ def _node_text(node: Node, names: dict[Value, str]) -> str:
     for value in node.outputs:
         names[value] = f"v{len(names)}"
     made = ",".join(f"{names[v]}:{_type(v)}" for v in node.outputs)
-    inside = "[" + ";".join(p.op + _params(p.params) for p in node.primitives) + "]" if node.body else ""
+    inner = dict(names)
+    inside = "[" + ";".join(_node_text(part, inner) for part in node.body) + "]" if node.body else ""
     return f"{node.op}{_params(node.params)}{inside}({operands})->{made}"
 
 
 def _operand(value: Value, names: dict[Value, str]) -> str:
-    return f"{value.val!r}:{_type(value)}" if isinstance(value, Constant) else names[value]
+    return f"{value.val}={value.bits}:{_type(value)}" if isinstance(value, Constant) else names[value]
 
 
 def _type(value: Value) -> str:

@@ -24,7 +24,9 @@ def run_node(node: Node, env: Env, params: Mapping[str, Any] | None = None) -> N
             run_node(part, inner)
         env.update((v, inner[v]) for v in node.outputs)
         return
-    results = _compat.bind(node.eqn, dict(node.params if params is None else params), [read(env, v) for v in node.inputs])
+    results = _compat.bind(
+        node.eqn, dict(node.params if params is None else params), [read(env, v) for v in node.inputs]
+    )
     env.update(zip(node.outputs, results, strict=True))
 
 

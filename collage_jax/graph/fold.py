@@ -1,7 +1,7 @@
 """Folding per-channel scaling and shifting into frozen convolution weights.
 
-``(conv(x, w) - m) * s + b`` with frozen ``w``, ``m``, ``s``, ``b`` equals ``conv(x, w * s) + (b - m * s)``: inference batch
-normalisation after a convolution costs one bias addition. Scaling and shifting of the weights happens once (they depend
+``(conv(x, w) - m) * s + b`` with frozen ``w``, ``m``, ``s``, ``b`` equals ``conv(x, w * s) + (b - m * s)``: batch
+normalisation after a convolution costs one bias addition at inference. Scaling and shifting of the weights happens once (they depend
 on frozen inputs alone); results differ from the unfolded ones in rounding.
 """
 
@@ -23,7 +23,7 @@ AFFINE = frozenset({"add", "sub", "mul", "div"})
 
 @dataclass(frozen=True, eq=False)
 class _Factor:
-    """An affine operation's other operand: a program scalar, or an array that varies along ``axis`` alone (None: none)."""
+    """An affine operation's other operand: a program scalar, or an array that varies at most along ``axis``."""
 
     op: str
     source: Value

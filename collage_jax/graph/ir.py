@@ -54,6 +54,11 @@ class Constant(Value):
 
     val: Any = None
 
+    @property
+    def bits(self) -> str:
+        """Text equal for scalars that are equal bit for bit, in any process: tells -0.0 from 0.0, a NaN equals itself."""
+        return np.asarray(self.val, self.dtype).tobytes().hex()
+
 
 Input: TypeAlias = Value
 
@@ -86,6 +91,11 @@ class Node:
     def primitives(self) -> tuple[Node, ...]:
         """The primitive nodes this node stands for, in order: its body, or itself."""
         return tuple(p for n in self.body for p in n.primitives) if self.body else (self,)
+
+    @property
+    def has_effects(self) -> bool:
+        """True if the node does something besides computing its outputs (prints, writes, calls back)."""
+        return any(p.eqn is not None and bool(p.eqn.effects) for p in self.primitives)
 
     @property
     def out(self) -> Value:
@@ -139,8 +149,19 @@ class Graph:
         return users[0] if len(users) == 1 and value not in self.output_set else None
 
     @cached_property
+    def predecessors(self) -> dict[int, frozenset[int]]:
+        """Places of the nodes that each node must follow, by place: those it reads, and before an effect the last one."""
+        found: dict[int, frozenset[int]] = {}
+        effect: int | None = None
+        for i, node in enumerate(self.nodes):
+            before = {self.position[self.producer[v]] for v in node.inputs if v in self.producer}
+            if node.has_effects:
+                before |= {effect} if effect is not None else set()
+                effect = i
+            found[i] = frozenset(before)
+        return found
+
+    @cached_property
     def has_effects(self) -> bool:
-        """True if a node does something besides computing its outputs (prints, writes, calls back in order)."""
-        return any(
-            p.eqn is not None and p.eqn.effects for node in self.nodes for p in node.primitives
-        )
+        """True if a node does something besides computing its outputs."""
+        return any(node.has_effects for node in self.nodes)

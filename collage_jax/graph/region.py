@@ -62,21 +62,22 @@ class Region:
 
     @cached_property
     def is_convex(self) -> bool:
-        """True if no path between two nodes of the region passes outside it.
+        """True if no path between two nodes of the region passes outside it; effects in order are a path.
 
         Walks outside nodes between the region's first and last place: one that depends on the region must not feed it.
         """
         first, last = self.indices[0], self.indices[-1]
         if last - first + 1 == len(self.nodes):
             return True
-        inside = set(self.nodes)
-        tainted: set[Value] = set()
-        for node in self.graph.nodes[first : last + 1]:
-            if node in inside:
-                if any(v in tainted for v in node.inputs):
-                    return False
-            elif any(v in tainted or v in self.made for v in node.inputs):
-                tainted.update(node.outputs)
+        inside = set(self.indices)
+        tainted: set[int] = set()
+        for i in range(first, last + 1):
+            before = self.graph.predecessors[i]
+            if i not in inside:
+                if not before.isdisjoint(inside) or not before.isdisjoint(tainted):
+                    tainted.add(i)
+            elif not before.isdisjoint(tainted):
+                return False
         return True
 
     def __repr__(self) -> str:

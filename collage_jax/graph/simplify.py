@@ -13,7 +13,7 @@ from typing import Any
 from .ir import Constant, Graph, Node, Value
 
 #: Primitives that return their operand unchanged once a program has been differentiated.
-NO_OPS = frozenset({"stop_gradient", "copy_p"})
+NO_OPS = frozenset({"stop_gradient", "copy"})
 
 
 def simplify(graph: Graph) -> Graph:
@@ -41,7 +41,9 @@ def _merge_equal(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for old in graph.nodes:
         node = with_inputs(old, alias)
-        if _is_no_op(node) and not isinstance(node.inputs[0], Constant):
+        # A copy that is returned stays: what a caller gets must not be the buffer that it gave.
+        returned_copy = node.op == "copy" and node.out in graph.output_set
+        if _is_no_op(node) and not returned_copy and not isinstance(node.inputs[0], Constant):
             alias[node.out] = node.inputs[0]
             continue
         key = _key(node)
@@ -78,8 +80,8 @@ def _key(node: Node) -> Hashable | None:
 
 
 def _constant_key(value: Constant) -> Hashable:
-    # The text of a scalar tells -0.0 from 0.0 and makes NaN equal to itself; its type keeps 1 and 1.0 apart.
-    return (type(value.val).__name__, repr(value.val), str(value.aval))
+    # Not the scalar's text: JAX prints eight digits, which are too few to tell neighbours apart.
+    return (value.bits, str(value.dtype), value.aval.weak_type)
 
 
 def drop_dead(graph: Graph) -> Graph:
@@ -95,8 +97,8 @@ def drop_dead(graph: Graph) -> Graph:
 
 
 def is_cheap_broadcast(node: Node) -> bool:
-    """True for a broadcast from a smaller array or a scalar."""
-    return node.op == "broadcast_in_dim" and node.inputs[0].size < max(node.out.size, 2)
+    """True for a broadcast: it reads no more than it makes, and one that only adds axes of size 1 costs nothing."""
+    return node.op == "broadcast_in_dim"
 
 
 def _copy_broadcasts(graph: Graph) -> Graph:

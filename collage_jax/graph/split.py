@@ -6,11 +6,11 @@ left.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .ir import Constant, Graph, Node, Value
-from .simplify import drop_dead, is_cheap_broadcast
+from .simplify import drop_dead
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,22 +28,42 @@ class Split:
 def split(graph: Graph, frozen: Collection[Value]) -> Split:
     """Split ``graph`` by its ``frozen`` inputs; constants the program closed over are frozen too.
 
-    A broadcast of a frozen array stays with the calls: keeping its large result would cost memory and traffic for nothing.
+    What only spreads frozen arrays, or depends on no array at all, stays with the calls: keeping its large result would
+    cost memory and traffic for nothing. Where frozen results need it, it is computed ahead as well.
     """
-    constants = {v for v, _ in graph.constants}
-    fixed: set[Value] = set(frozen) | constants
-    once: list[Node] = []
-    each: list[Node] = []
+    held = set(frozen) | {v for v, _ in graph.constants}
+    fixed, light = set(held), set[Value]()
+    once: set[Node] = set()
+    each: set[Node] = set()
     for node in graph.nodes:
         arrays = [v for v in node.inputs if not isinstance(v, Constant)]
-        if arrays and all(v in fixed for v in arrays) and not node.barrier and not is_cheap_broadcast(node):
-            once.append(node)
-            fixed.update(node.outputs)
+        if node.barrier or not all(v in fixed or v in light for v in arrays):
+            each.add(node)
+        elif all(v in light for v in arrays) or _grows(node):
+            light.update(node.outputs)
         else:
-            each.append(node)
-    read = dict.fromkeys(v for node in each for v in node.inputs if v in fixed)
+            once.add(node)
+            fixed.update(node.outputs)
+    later = _with_light(graph, each, light, graph.outputs)
+    read = dict.fromkeys(v for node in later for v in node.inputs if v in fixed)
     read.update(dict.fromkeys(v for v in graph.outputs if v in fixed))
     kept = tuple(read)
-    others = tuple(v for v in graph.inputs if v not in fixed)
-    first = Graph(tuple(v for v in graph.inputs if v in fixed), graph.constants, tuple(once), kept)
-    return Split(drop_dead(first), Graph(kept + others, (), tuple(each), graph.outputs), kept)
+    others = tuple(v for v in graph.inputs if v not in held)
+    first = _with_light(graph, once, light, ())
+    ahead = drop_dead(Graph(tuple(v for v in graph.inputs if v in held), graph.constants, first, kept))
+    return Split(ahead, Graph(kept + others, (), later, graph.outputs), kept)
+
+
+def _grows(node: Node) -> bool:
+    return node.op == "broadcast_in_dim" and node.inputs[0].size < node.out.size
+
+
+def _with_light(graph: Graph, chosen: set[Node], light: set[Value], wanted: Iterable[Value]) -> tuple[Node, ...]:
+    """``chosen`` and those nodes making ``light`` values that they, or ``wanted``, need."""
+    needed = set(wanted)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if node in chosen or any(v in needed and v in light for v in node.outputs):
+            kept.append(node)
+            needed.update(node.inputs)
+    return tuple(reversed(kept))

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..graph.ir import Value
 
-#: What kernels are checked on. ``normal`` is also what they are timed on. ``wide`` spans six orders of magnitude and holds
-#: exact zeros, where activations and rounding differ.
+#: What kernels are checked on. ``normal`` is also what they are timed on. ``wide`` spans six orders of magnitude and
+#: holds exact zeros, where activations and rounding differ.
 DISTRIBUTIONS = ("normal", "wide")
 
 

@@ -6,7 +6,8 @@ They run in turn, in an order that alternates, so that drift hits all alike; wha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -18,6 +19,14 @@ Name = TypeVar("Name", bound=Hashable)
 HOPELESS = 3.0
 #: A block of calls is long enough for the clock and short enough to meet the same machine as its neighbours.
 BLOCK_S = 0.0005
+
+
+class BrokeDown(Exception):
+    """The contender called ``name`` raised while it ran; what it raised is the cause."""
+
+    def __init__(self, name: Hashable) -> None:
+        super().__init__(f"{name} raised while it was timed")
+        self.name = name
 
 
 def time_once(call: Callable[[], Any]) -> float:
@@ -34,31 +43,51 @@ def race(
     seconds: float,
     deadline: float = float("inf"),
     hopeless: float = HOPELESS,
+    rivals: Callable[[Name], Hashable] = lambda name: None,
 ) -> dict[Name, np.ndarray]:
     """Seconds per call of each contender, one figure a round; all have been called before.
 
     At least one round is run, at most ``rounds``, and none begins after ``seconds`` or past ``deadline`` (of
-    ``time.perf_counter``). The hopeless have one figure, the others equally many.
+    ``time.perf_counter``). Contenders with equal ``rivals(name)`` do the same work: the hopeless among them have one
+    figure, all others equally many. Raises ``BrokeDown`` if one raises.
     """
     begin = time.perf_counter()
-    first = {name: time_once(call) for name, call in contenders.items()}
-    best = min(first.values())
-    running = {name: call for name, call in contenders.items() if first[name] <= hopeless * best}
-    repeats = int(np.clip(BLOCK_S / max(best, 1e-7), 1, 50))
+    first: dict[Name, float] = {}
+    for name, call in contenders.items():
+        with _blaming(name):
+            first[name] = time_once(call)
+    best: dict[Hashable, float] = {}
+    for name, took in first.items():
+        best[rivals(name)] = min(took, best.get(rivals(name), took))
+    running = [name for name in contenders if first[name] <= hopeless * best[rivals(name)]]
+    repeats = {name: int(np.clip(BLOCK_S / max(first[name], 1e-7), 1, 50)) for name in running}
     times: dict[Name, list[float]] = {name: [] for name in running}
     for i in range(rounds):
-        order = list(running) if i % 2 == 0 else list(reversed(running))
-        for name in order:
-            call = running[name]
-            start = time.perf_counter()
-            for _ in range(repeats):
-                result = call()
-            jax.block_until_ready(result)
-            times[name].append((time.perf_counter() - start) / repeats)
+        for name in running if i % 2 == 0 else reversed(running):
+            with _blaming(name):
+                times[name].append(_block(contenders[name], repeats[name]))
         now = time.perf_counter()
         if now - begin > seconds or now > deadline:
             break
     return {name: np.array(times.get(name, [first[name]])) for name in contenders}
+
+
+@contextmanager
+def _blaming(name: Hashable) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise BrokeDown(name) from error
+
+
+def _block(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds per call over ``repeats`` calls in a row."""
+    start = time.perf_counter()
+    result = None
+    for _ in range(repeats):
+        result = call()
+    jax.block_until_ready(result)
+    return (time.perf_counter() - start) / repeats
 
 
 def quartile_spread(samples: np.ndarray) -> float:

@@ -1,16 +1,18 @@
 """Costs of candidates: check against XLA first, then time against each other.
 
 Each distinct region (by its canonical key) is compiled, checked and timed once, and every equal one shares the result.
+Regions that lie within each other (a convolution; the same with its bias and activation) form a *family* and are timed
+in the same rounds: whether to fuse is decided by differences that the machine's drift would otherwise hide.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +21,16 @@ import numpy as np
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
 from ..costs import Cost, CostKey, CostStore, Failed, Measured
-from .compare import largest_error, tolerance
+from ..graph.ir import Node
+from .compare import largest_error, reduction_length, tolerance
 from .inputs import draw
-from .race import quartile_spread, race
+from .race import BrokeDown, quartile_spread, race
 
 ROUNDS = 9
 SECONDS_PER_REGION = 0.12
+
+#: The candidates of one region by backend.
+Group: TypeAlias = Mapping[str, Candidate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,47 +57,98 @@ def measure(
     store: CostStore,
     key_of: Callable[[Candidate], CostKey],
     deadline: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[tuple[str, str], Cost]:
-    """Costs by (region key, backend). What ``store`` knows is not measured again; past ``deadline`` nothing is."""
+) -> Iterator[tuple[Group, dict[str, Cost]]]:
+    """The candidates of each distinct region with their costs by backend, as they become known.
+
+    What ``store`` knows is not measured again; past ``deadline`` (of ``time.perf_counter``) nothing is.
+    """
     groups: dict[str, dict[str, Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(candidate.key, {}).setdefault(candidate.backend, candidate)
-    costs: dict[tuple[str, str], Cost] = {}
-    pending: list[dict[str, Candidate]] = []
-    for key, group in groups.items():
-        known = {name: store.get(key_of(c)) for name, c in group.items()}
-        if all(cost is not None for cost in known.values()):
-            costs.update(((key, name), cost) for name, cost in known.items() if cost is not None)
+    pending: list[Group] = []
+    for group in groups.values():
+        known = {name: cost for name, c in group.items() if (cost := store.get(key_of(c))) is not None}
+        if len(known) == len(group):
+            yield group, {n: replace(c, recalled=True) if isinstance(c, Measured) else c for n, c in known.items()}
         elif is_view(next(iter(group.values())).region):
-            costs.update(((key, name), Measured(0.0, note="free: shapes only")) for name in group)
+            yield group, {name: Measured(0.0, runs=0, note="free: shapes only") for name in group}
         else:
             pending.append(group)
-    # The regions with most work first: if time runs out, what is missing matters least.
-    pending.sort(key=_work, reverse=True)
-    for i, group in enumerate(pending):
-        progress(i, len(pending))
-        found = measure_group(group, backends, deadline)
-        for name, cost in found.items():
-            costs[group[name].key, name] = cost
-            if not (isinstance(cost, Failed) and cost.stage == "budget"):
-                store.put(key_of(group[name]), cost)
+    families = _families(pending)
+    # Those with most work first: if time runs out, what is missing matters least.
+    families.sort(key=lambda family: max(map(_work, family)), reverse=True)
+    for family in families:
+        for group, found in zip(family, measure_family(family, backends, deadline), strict=True):
+            for name, cost in found.items():
+                if not (isinstance(cost, Failed) and cost.stage == "budget"):
+                    store.put(key_of(group[name]), cost)
+            yield group, found
+
+
+def _families(groups: Sequence[Group]) -> list[list[Group]]:
+    """``groups`` parted so that regions of one graph that hold one another are together."""
+    largest_first = sorted(groups, key=lambda g: -len(g[XLA].region.nodes))
+    families: list[tuple[set[Node], list[Group]]] = []
+    for group in largest_first:
+        nodes = set(group[XLA].region.nodes)
+        home = next((family for held, family in families if nodes <= held), None)
+        if home is not None:
+            home.append(group)
+        else:
+            families.append((nodes, [group]))
+    return [family for _, family in families]
+
+
+def _work(group: Group) -> float:
+    """A rough measure of a region's work: bytes moved, and products made."""
+    region = group[XLA].region
+    values = (*region.entries, *region.exits)
+    primitives = [p for node in region.nodes for p in node.primitives]
+    products = sum(reduction_length(p) * p.outputs[0].size for p in primitives)
+    return sum(v.nbytes for v in values) + products
+
+
+def measure_family(family: Sequence[Group], backends: Mapping[str, Backend], deadline: float) -> list[dict[str, Cost]]:
+    """Costs by backend for each group of ``family``; XLA must be among the candidates of each."""
+    costs: list[dict[str, Cost]] = []
+    calls: dict[tuple[int, str], Callable[[], Any]] = {}
+    errors: dict[tuple[int, str], float] = {}
+    for i, group in enumerate(family):
+        if time.perf_counter() > deadline:
+            costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
+            continue
+        failed, runners, group_errors, arrays = _checked(group, backends)
+        costs.append(failed)
+        errors.update(((i, name), error) for name, error in group_errors.items())
+        calls.update(((i, name), runner.ready(arrays)) for name, runner in runners.items())
+    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline).items():
+        entries = len(family[i][name].region.entries)
+        overhead = min(call_overhead_s(entries), 0.9 * float(np.median(samples)))
+        median_us = (float(np.median(samples)) - overhead) * 1e6
+        costs[i][name] = Measured(median_us, quartile_spread(samples) * 1e6, len(samples), errors.get((i, name)))
     return costs
 
 
-def _work(group: Mapping[str, Candidate]) -> float:
-    region = next(iter(group.values())).region
-    values = (*region.entries, *region.exits)
-    return sum(v.nbytes for v in values) * (1.0 + len(region.nodes) * 0.1)
+def _times(
+    calls: dict[tuple[int, str], Callable[[], Any]], costs: Sequence[dict[str, Cost]], seconds: float, deadline: float
+) -> dict[tuple[int, str], np.ndarray]:
+    """Race ``calls``; those that break down meanwhile go to ``costs`` and the others start again."""
+    while True:
+        try:
+            return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda contender: contender[0])
+        except BrokeDown as error:
+            i, name = error.name
+            costs[i][name] = Failed("run", _first_line(error.__cause__ or error))
+            del calls[i, name]
 
 
-def measure_group(group: Mapping[str, Candidate], backends: Mapping[str, Backend], deadline: float) -> dict[str, Cost]:
-    """Costs of the candidates of one region, by backend; XLA must be among them."""
-    if time.perf_counter() > deadline:
-        return {name: Failed("budget", "not measured: the tuning budget was spent") for name in group}
-    region = group[XLA].region
+def _checked(
+    group: Group, backends: Mapping[str, Backend]
+) -> tuple[dict[str, Cost], dict[str, _Runner], dict[str, float], list[Any]]:
+    """Compile the candidates of one region and check them against XLA: failures, those that are right, their errors."""
     costs: dict[str, Cost] = {}
     runners: dict[str, _Runner] = {}
+    region = group[XLA].region
     arrays = draw(region.entries)
     with ThreadPoolExecutor(2) as pool:
         # Tracing stays on this thread, which alone holds the caller's JAX settings; compiling does not need them.
@@ -107,21 +164,17 @@ def measure_group(group: Mapping[str, Candidate], backends: Mapping[str, Backend
             except Exception as error:
                 costs[name] = Failed("compile", _first_line(error))
     if XLA not in runners:
-        return costs | {name: Failed("verify", "XLA itself cannot run this region alone") for name in runners}
+        costs |= {name: Failed("verify", "XLA itself cannot run this region alone") for name in runners}
+        return costs, {}, {}, arrays
     errors: dict[str, float] = {}
-    for distribution in ("normal", "wide"):
-        _verify(group, runners, costs, errors, arrays if distribution == "normal" else draw(region.entries, distribution))
-    times = race(
-        {name: runner.ready(arrays) for name, runner in runners.items()},
-        rounds=ROUNDS,
-        seconds=SECONDS_PER_REGION,
-        deadline=deadline,
-    )
-    for name, samples in times.items():
-        overhead = min(call_overhead_s(len(arrays)), 0.9 * float(np.median(samples)))
-        median_us = (float(np.median(samples)) - overhead) * 1e6
-        costs[name] = Measured(median_us, quartile_spread(samples) * 1e6, len(samples), errors.get(name))
-    return costs
+    try:
+        _verify(group, runners, costs, errors, draw(region.entries, "wide"))
+        _verify(group, runners, costs, errors, arrays)
+    except _ReferenceFailed as error:
+        costs[XLA] = Failed("run", _first_line(error.__cause__ or error))
+        costs |= {name: Failed("verify", "XLA itself cannot run this region alone") for name in runners if name != XLA}
+        return costs, {}, {}, arrays
+    return costs, runners, errors, arrays
 
 
 def _lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> Callable[[], _Runner]:
@@ -138,15 +191,22 @@ def _lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> C
     return lambda: _Runner(lowered.compile(), prepare, is_frozen)
 
 
+class _ReferenceFailed(Exception):
+    """XLA could not run the region; why is the cause."""
+
+
 def _verify(
-    group: Mapping[str, Candidate],
+    group: Group,
     runners: dict[str, _Runner],
     costs: dict[str, Cost],
     errors: dict[str, float],
     arrays: Sequence[Any],
 ) -> None:
     """Move runners whose results differ from XLA's on ``arrays`` from ``runners`` to ``costs``."""
-    wanted = _outputs(runners[XLA].ready(arrays)())
+    try:
+        wanted = jax.block_until_ready(_outputs(runners[XLA].ready(arrays)()))
+    except Exception as error:
+        raise _ReferenceFailed from error
     allowed = tolerance(group[XLA].region)
     for name in [n for n in runners if n != XLA]:
         try:
@@ -157,7 +217,9 @@ def _verify(
             continue
         errors[name] = max(error, errors.get(name, 0.0))
         if not error <= allowed:
-            costs[name] = Failed("verify", f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed")
+            costs[name] = Failed(
+                "verify", f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
+            )
             del runners[name]
 
 
@@ -165,7 +227,7 @@ def _outputs(result: Any) -> list[Any]:
     return list(result) if isinstance(result, (tuple, list)) else [result]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}"
 

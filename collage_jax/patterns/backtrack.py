@@ -10,16 +10,26 @@ import numpy as np
 
 from ..graph.ir import Constant, Graph, Node, Value
 from .constants import is_float, is_widening, read_scalar
-from .dimensions import Frame, frame_before, frame_before_reduction, identity, is_spreader
+from .dimensions import (
+    Frame,
+    frame_before,
+    frame_before_reduction,
+    identity,
+    is_spreader,
+)
 from .language import COMMUTATIVE, Any_, Const, OneOf, Op, Same, Spread, Term
 from .numbering import Numbers, same_value
 
 #: Operations whose operands have the dimensions of the output, in the same places.
-_KEEPS_DIMS = COMMUTATIVE | frozenset(
-    """sub div pow rem select_n clamp gt ge lt le exp exp2 expm1 log log1p tanh logistic erf erfc sqrt rsqrt square abs
-    neg integer_pow sign floor ceil round sin cos convert_element_type not is_finite cbrt atan2 nextafter sigmoid silu
-    gelu relu relu6 clip leaky_relu elu hard_sigmoid hard_swish softplus mish softmax log_softmax""".split()
-)
+# fmt: off
+_KEEPS_DIMS = COMMUTATIVE | {
+    "abs", "atan2", "cbrt", "ceil", "clamp", "clip", "convert_element_type", "cos", "div", "elu", "erf", "erfc", "exp",
+    "exp2", "expm1", "floor", "ge", "gelu", "gt", "hard_sigmoid", "hard_swish", "integer_pow", "is_finite", "le",
+    "leaky_relu", "log", "log1p", "log_softmax", "logistic", "lt", "mish", "neg", "nextafter", "not", "pow", "relu",
+    "relu6", "rem", "round", "rsqrt", "select_n", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "sqrt",
+    "square", "sub", "tanh",
+}
+# fmt: on
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +47,20 @@ class Capture:
     number: float | None = None
 
     @staticmethod
-    def of(value: Value, frame: Frame, node: Node | None = None, number: float | None = None) -> Capture:
+    def of(
+        value: Value,
+        frame: Frame,
+        node: Node | None = None,
+        number: float | None = None,
+    ) -> Capture:
         return Capture(((value, frame),), frames=(frame,), node=node, number=number)
 
     def resolve(self, inside: frozenset[Node]) -> tuple[Value, Frame]:
         """The value, and its frame, as it enters a match that holds the nodes ``inside``."""
-        depth = next((i for i, node in enumerate(self.nodes) if node not in inside), len(self.nodes))
+        depth = next(
+            (i for i, node in enumerate(self.nodes) if node not in inside),
+            len(self.nodes),
+        )
         return self.steps[depth]
 
 
@@ -79,7 +97,14 @@ class Backtracker:
         value = root.outputs[0]
         return self._value(term, value, identity(value), State(), None)
 
-    def _value(self, term: Term, value: Value, frame: Frame, state: State, reader: Reader | None) -> States:
+    def _value(
+        self,
+        term: Term,
+        value: Value,
+        frame: Frame,
+        state: State,
+        reader: Reader | None,
+    ) -> States:
         """Ways to match ``term`` at ``value``, operand ``reader[1]`` of node ``reader[0]``."""
         match term:
             case Op():
@@ -128,7 +153,13 @@ class Backtracker:
             for found in self._operands(node, frame, order, added):
                 yield from self._capture(term, Capture.of(value, frame, node=node), found)
 
-    def _operands(self, node: Node, frame: Frame, order: tuple[tuple[Term, int], ...], state: State) -> States:
+    def _operands(
+        self,
+        node: Node,
+        frame: Frame,
+        order: tuple[tuple[Term, int], ...],
+        state: State,
+    ) -> States:
         if not order:
             yield state
             return

@@ -6,48 +6,21 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
-import jax
 import numpy as np
 
-from ..graph.ir import Constant, Graph, Node, Value, is_array_dtype
-
-_ARITHMETIC: Mapping[str, Callable[..., Any]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "div": operator.truediv,
-    "neg": operator.neg,
-    "sqrt": np.sqrt,
-    "rsqrt": lambda x: 1 / np.sqrt(x),
-    "max": np.maximum,
-    "min": np.minimum,
-    "exp": np.exp,
-    "log": np.log,
-    "pow": np.power,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "lt": operator.lt,
-    "le": operator.le,
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "convert_element_type": lambda x: x,
-}
-#: Operations that NumPy defines differently on integers.
-_FLOATING_ONLY = frozenset({"div", "sqrt", "rsqrt", "exp", "log", "pow"})
+from ..graph.ir import Constant, Graph, Node, Value
+from .arithmetic import compute_scalar
 
 
 def fold_scalars(graph: Graph) -> Graph:
-    """``graph`` with scalar arithmetic on constants computed, choices by a constant taken, and what that frees dropped."""
+    """``graph`` with arithmetic on its scalars computed, choices by a scalar taken, and what that frees dropped."""
     alias: dict[Value, Value] = {}
     nodes: list[Node] = []
     for old in graph.nodes:
         node = replace(old, inputs=tuple(alias.get(v, v) for v in old.inputs)) if alias else old
-        folded = _folded(node) if not node.barrier else None
+        folded = _folded(node) if not node.barrier and len(node.outputs) == 1 else None
         if folded is None:
             nodes.append(node)
         else:
@@ -63,18 +36,10 @@ def _folded(node: Node) -> Value | None:
     if node.op == "select_n" and isinstance(node.inputs[0], Constant) and len(node.inputs) == 3:
         chosen = node.inputs[2 if bool(np.asarray(node.inputs[0].val)) else 1]
         return chosen if not isinstance(chosen, Constant) else None
-    compute = _ARITHMETIC.get(node.op)
-    if compute is None or node.out.shape != () or not is_array_dtype(node.out.dtype):
+    if node.out.shape != () or node.params.get("sharding") is not None:
         return None
-    operands = [np.asarray(v.val, v.dtype) for v in node.inputs if isinstance(v, Constant)]
-    if len(operands) != len(node.inputs) or node.params.get("sharding") is not None:
-        return None
-    floats = all(jax.dtypes.issubdtype(v.dtype, np.floating) for v in node.inputs)
-    if node.op in _FLOATING_ONLY and not floats:
-        return None
-    with np.errstate(all="ignore"):
-        number = np.asarray(compute(*operands)).astype(node.out.dtype)
-    return Constant(node.out.aval, number[()])
+    number = compute_scalar(node)
+    return None if number is None else Constant(node.out.aval, number)
 
 
 def _without_freed(folded: Graph, original: Graph) -> Graph:

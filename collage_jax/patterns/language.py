@@ -180,7 +180,12 @@ def const(
         raise PatternError(f"tol must be at least 0, got {tol!r}; omit it for the rounding of the dtype")
     if value is not None:
         value = float(value)
-    return Const(value=value, tolerance=tol, reading=reading, name=None if name is None else _checked_name(name))
+    return Const(
+        value=value,
+        tolerance=tol,
+        reading=reading,
+        name=None if name is None else _checked_name(name),
+    )
 
 
 def same(name: str) -> Same:

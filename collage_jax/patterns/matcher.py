@@ -78,10 +78,14 @@ def match(graph: Graph, pattern: Pattern) -> list[Match]:
 
 
 class Matcher:
-    """Finds patterns in one graph; the indexes that all of them need are built once."""
+    """Finds patterns in one graph; the indexes that all of them need are built once.
 
-    def __init__(self, graph: Graph) -> None:
+    ``free`` nodes may be read outside a match: whoever uses it will copy them.
+    """
+
+    def __init__(self, graph: Graph, free: frozenset[Node] = frozenset()) -> None:
         self.graph = graph
+        self.free = free
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -118,19 +122,21 @@ class Matcher:
         """The match, with those edges that nothing outside reads; None if an inner value is read outside."""
         nodes = set(state.nodes)
         for edge in sorted(state.edges - nodes, key=self.graph.position.__getitem__, reverse=True):
-            if self.is_read_only_by(edge, nodes):
+            if self._is_closed(edge, nodes):
                 nodes.add(edge)
-        if not pattern.multi_exit and not all(node is root or self.is_read_only_by(node, nodes) for node in nodes):
+        if not pattern.multi_exit and not all(node is root or self._is_closed(node, nodes) for node in nodes):
             return None
         region = Region.of(self.graph, nodes)
         if pattern.multi_exit and not region.is_convex:
             return None
         return Match(pattern, self.graph, root, region.nodes, state.captures, state.attributes)
 
-    def is_read_only_by(self, node: Node, nodes: set[Node]) -> bool:
-        """True if what ``node`` makes is not returned, and read by none but ``nodes``."""
+    def _is_closed(self, node: Node, nodes: set[Node]) -> bool:
+        """True if ``node`` is free, or what it makes is not returned and read by none but ``nodes``."""
         users, returned = self.graph.users, self.graph.output_set
-        return all(v not in returned and all(u in nodes for u in users.get(v, ())) for v in node.outputs)
+        return node in self.free or all(
+            v not in returned and all(u in nodes for u in users.get(v, ())) for v in node.outputs
+        )
 
 
 def _key(match: Match) -> Any:

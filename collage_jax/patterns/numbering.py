@@ -13,7 +13,6 @@ import numpy as np
 
 from ..graph.ir import Constant, Graph, Node, Value
 
-
 Numbers: TypeAlias = dict[Value, int]
 
 

@@ -1,11 +1,17 @@
-"""Replacing the primitives of softmax, layer norm, GELU, ... by one composite node each."""
+"""Replacing the primitives of softmax, layer norm, GELU, ... by one composite node each.
+
+*free node*: depends on no input of the graph (the window sum of ones under an average pooling, the indices of a
+resize). Tracing merges equal ones, so several composites may need the same: each gets a copy in its body.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ..graph.ir import Graph, Node
+from ..graph.ir import Constant, Graph, Node, Value
 from ..graph.region import Region
+from ..graph.simplify import drop_dead, with_inputs
 from .composites import RECOGNISERS, Found, find_attention
 from .folding import fold_scalars
 from .matcher import Matcher
@@ -18,41 +24,63 @@ def recognise(graph: Graph, *, attention: bool = False) -> Graph:
     attention, for backends that take it so. The bodies of control flow are graphs of their own and stay as they are.
     """
     graph = fold_scalars(graph)
-    matcher = Matcher(graph)
+    free = _free_nodes(graph)
+    matcher = Matcher(graph, free)
     recognisers = (*RECOGNISERS, find_attention) if attention else RECOGNISERS
     found = [each for recognise_kind in recognisers for each in recognise_kind(matcher)]
-    return _replace(graph, _chosen(graph, found))
+    return _replace(graph, _chosen(graph, found, free), free)
 
 
-def _chosen(graph: Graph, found: Iterable[Found]) -> list[Found]:
+def _free_nodes(graph: Graph) -> frozenset[Node]:
+    free: set[Node] = set()
+    made: set[Value] = set()
+    for node in graph.nodes:
+        pure = not (node.barrier or node.subgraphs or node.body or (node.eqn is not None and node.eqn.effects))
+        if pure and all(isinstance(v, Constant) or v in made for v in node.inputs):
+            free.add(node)
+            made.update(node.outputs)
+    return frozenset(free)
+
+
+def _chosen(graph: Graph, found: Iterable[Found], free: frozenset[Node]) -> list[Found]:
     """The largest of ``found`` that do not overlap, each complete in itself."""
     taken: set[Node] = set()
     chosen: list[Found] = []
     for each in sorted(found, key=lambda f: (-len(f.nodes), graph.position[f.root])):
-        if taken.isdisjoint(each.nodes) and _is_complete(graph, each):
-            taken.update(each.nodes)
+        own = {node for node in each.nodes if node not in free}
+        if each.root in own and taken.isdisjoint(own) and _is_complete(graph, each, free):
+            taken.update(own)
             chosen.append(each)
     return chosen
 
 
-def _is_complete(graph: Graph, found: Found) -> bool:
+def _is_complete(graph: Graph, found: Found, free: frozenset[Node]) -> bool:
     """True if the nodes read nothing but the composite's inputs, and only the root is read outside."""
     region = Region.of(graph, found.nodes)
+    exits = {v for v in region.exits if graph.producer[v] not in free}
     barrier = any(node.barrier for node in found.nodes)
-    return not barrier and set(region.entries) <= set(found.inputs) and set(region.exits) <= set(found.root.outputs)
+    return not barrier and set(region.entries) <= set(found.inputs) and exits <= set(found.root.outputs)
 
 
-def _replace(graph: Graph, chosen: Iterable[Found]) -> Graph:
+def _replace(graph: Graph, chosen: Iterable[Found], free: frozenset[Node]) -> Graph:
     at_root = {found.root: found for found in chosen}
-    inside = {node for found in at_root.values() for node in found.nodes}
+    inside = {node for found in at_root.values() for node in found.nodes if node not in free}
     nodes: list[Node] = []
     for node in graph.nodes:
         if node in at_root:
-            nodes.append(_composite(at_root[node]))
+            nodes.append(_composite(at_root[node], free))
         elif node not in inside:
             nodes.append(node)
-    return Graph(graph.inputs, graph.constants, tuple(nodes), graph.outputs)
+    return drop_dead(Graph(graph.inputs, graph.constants, tuple(nodes), graph.outputs))
 
 
-def _composite(found: Found) -> Node:
-    return Node(found.op, dict(found.params), found.inputs, found.root.outputs, body=found.nodes)
+def _composite(found: Found, free: frozenset[Node]) -> Node:
+    copies: dict[Value, Value] = {}
+    body: list[Node] = []
+    for node in found.nodes:
+        part = with_inputs(node, copies)
+        if node in free:
+            part = replace(part, outputs=tuple(Value(v.aval) for v in node.outputs))
+            copies.update(zip(node.outputs, part.outputs, strict=True))
+        body.append(part)
+    return Node(found.op, dict(found.params), found.inputs, found.root.outputs, body=tuple(body))

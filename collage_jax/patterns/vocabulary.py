@@ -18,15 +18,26 @@ def is_spatial(node: Node) -> bool:
 
 add, sub, mul, div = op("add", "add_any"), op("sub"), op("mul"), op("div")
 maximum, minimum = op("max"), op("min")
-exp, expm1, log, log1p, tanh, neg, absolute = op("exp"), op("expm1"), op("log"), op("log1p"), op("tanh"), op("neg"), op("abs")
+exp, expm1, log, log1p = op("exp"), op("expm1"), op("log"), op("log1p")
+tanh, neg, absolute = op("tanh"), op("neg"), op("abs")
 reduce_sum, reduce_max = op("reduce_sum"), op("reduce_max")
 select_n, clamp = op("select_n"), op("clamp")
 
 sigmoid, silu, softplus, mish = op("sigmoid"), op("silu"), op("softplus"), op("mish")
-relu, relu6, clip, leaky_relu, elu = op("relu"), op("relu6"), op("clip"), op("leaky_relu"), op("elu")
+relu, relu6, clip, leaky_relu, elu = (
+    op("relu"),
+    op("relu6"),
+    op("clip"),
+    op("leaky_relu"),
+    op("elu"),
+)
 gelu, hard_sigmoid, hard_swish = op("gelu"), op("hard_sigmoid"), op("hard_swish")
 softmax, log_softmax = op("softmax"), op("log_softmax")
 layer_norm, rms_norm, batch_norm = op("layer_norm"), op("rms_norm"), op("batch_norm")
-avg_pool, max_pool, global_max_pool = op("avg_pool"), op("max_pool"), op("global_max_pool")
+avg_pool, max_pool, global_max_pool = (
+    op("avg_pool"),
+    op("max_pool"),
+    op("global_max_pool"),
+)
 mean, global_avg_pool = op("mean"), op("mean", where=is_spatial)
 upsample_nearest, attention = op("upsample_nearest"), op("attention")

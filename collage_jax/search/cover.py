@@ -5,31 +5,45 @@ must be possible: no cycle between regions. The dynamic programme walks the node
 already covered beyond the walk, so that where no candidate reaches across a point the state is a single one (a *cut*),
 and the stretch between two cuts (a *segment*) is solved on its own. Segments that look alike are solved once.
 
-Cycles are rare (two regions that each feed the other), so they are excluded lazily: the cheapest cover is found without
-the rule, and if it breaks the rule, the problem is solved again without each of the cycle's regions in turn.
+Cycles are rare (two regions that each feed the other) and lie within one segment, so they are excluded lazily: the
+cheapest cover of a segment is found without the rule, and if it breaks the rule, the segment is solved again without each
+of a cycle's regions in turn, the cheapest attempt first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import TypeAlias
 
 #: States of one segment beyond which only the cheapest are kept; the result then says that it may not be optimal.
 BEAM = 20_000
+#: Attempts at breaking the cycles of one segment beyond which they are broken greedily; the result then says so.
+ATTEMPTS = 200
+
+Nodes: TypeAlias = tuple[int, ...]
+#: A piece within a segment: its place among all pieces, its nodes' places in order, cost and rank.
+Option: TypeAlias = tuple[int, Nodes, float, int]
+#: Cost, rank, number of pieces: what is minimised, in this order.
+Total: TypeAlias = tuple[float, int, int]
+#: Places in the options, what they come to, and whether that is surely the least.
+Solution: TypeAlias = tuple[tuple[int, ...], Total, bool]
 
 
 @dataclass(frozen=True)
 class Piece:
     """A candidate as the search sees it: the nodes it covers, what it costs, and how it ranks in a tie (low first)."""
 
-    nodes: tuple[int, ...]
+    nodes: Nodes
     cost: float
     rank: int = 0
 
 
 @dataclass(frozen=True)
 class Cover:
-    """``chosen`` indexes the pieces. ``exact`` is False if a beam was needed somewhere."""
+    """``chosen`` indexes the pieces. ``exact`` is False if a beam or a greedy step was needed somewhere."""
 
     chosen: tuple[int, ...]
     cost: float
@@ -44,49 +58,17 @@ def cheapest_cover(
     ``predecessors[i]`` are the nodes whose results node ``i`` reads, those that no piece mentions included. Ties go to
     the lower total ``rank``, then to fewer pieces. Raises ``ValueError`` if some node cannot be covered.
     """
-    banned: frozenset[int] = frozenset()
-    best: Cover | None = None
-    waiting = [banned]
-    tried: set[frozenset[int]] = set()
-    while waiting:
-        banned = waiting.pop()
-        if banned in tried:
-            continue
-        tried.add(banned)
-        try:
-            cover = _solve(pieces, banned, beam)
-        except ValueError:
-            if not banned:
-                raise
-            continue
-        if best is not None and cover.cost >= best.cost:
-            continue
-        cycle = _cycle([pieces[i].nodes for i in cover.chosen], predecessors)
-        if cycle:
-            waiting.extend(banned | {cover.chosen[i]} for i in cycle if len(pieces[cover.chosen[i]].nodes) > 1)
-        else:
-            best = cover
-    if best is None:
-        raise ValueError("every cover has regions that feed each other; add single-node candidates for its nodes")
-    return best
-
-
-def _solve(pieces: Sequence[Piece], banned: frozenset[int], beam: int) -> Cover:
-    """The cheapest cover, cycles allowed."""
     nodes = sorted({n for piece in pieces for n in piece.nodes})
     place = {n: i for i, n in enumerate(nodes)}
-    local = [
-        (i, tuple(sorted(place[n] for n in p.nodes)), p.cost, p.rank) for i, p in enumerate(pieces) if i not in banned
-    ]
     reach = list(range(len(nodes)))
-    for _, covered, _, _ in local:
+    starting: dict[int, list[Option]] = {}
+    for i, piece in enumerate(pieces):
+        covered = tuple(sorted(place[n] for n in piece.nodes))
         reach[covered[0]] = max(reach[covered[0]], covered[-1])
-    starting: dict[int, list[tuple[int, tuple[int, ...], float, int]]] = {}
-    for piece in local:
-        starting.setdefault(piece[1][0], []).append(piece)
+        starting.setdefault(covered[0], []).append((i, covered, piece.cost, piece.rank))
     chosen: list[int] = []
     cost, exact = 0.0, True
-    memo: dict[tuple, tuple[tuple[int, ...], float, bool]] = {}
+    memo: dict[tuple, Solution] = {}
     begin = 0
     while begin < len(nodes):
         end = begin
@@ -95,25 +77,76 @@ def _solve(pieces: Sequence[Piece], banned: frozenset[int], beam: int) -> Cover:
             end = max(end, reach[i])
             i += 1
         options = [p for n in range(begin, end + 1) for p in starting.get(n, ())]
+        segment = _Segment(begin, end, options, beam, nodes)
         key = (end - begin, tuple((tuple(n - begin for n in p[1]), p[2], p[3]) for p in options))
         if key not in memo:
-            memo[key] = _solve_segment(begin, end, options, beam, lambda n: nodes[n])
-        picked, segment_cost, segment_exact = memo[key]
+            memo[key] = segment.solve(frozenset())
+        picked, total, segment_exact = segment.without_cycles(memo[key], predecessors)
         chosen += [options[i][0] for i in picked]
-        cost += segment_cost
+        cost += total[0]
         exact &= segment_exact
         begin = end + 1
     return Cover(tuple(chosen), cost, exact)
 
 
+@dataclass(frozen=True)
+class _Segment:
+    """Nodes ``begin..end`` (places in ``nodes``) and the pieces that cover them, none of which reaches beyond."""
+
+    begin: int
+    end: int
+    options: Sequence[Option]
+    beam: int
+    nodes: Sequence[int]
+
+    def solve(self, banned: frozenset[Nodes]) -> Solution:
+        """The cheapest cover without ``banned`` sets of nodes, cycles allowed."""
+        allowed = [i for i, option in enumerate(self.options) if option[1] not in banned]
+        options = [self.options[i] for i in allowed]
+        picked, total, exact = _solve_segment(self.begin, self.end, options, self.beam, lambda n: self.nodes[n])
+        return tuple(allowed[i] for i in picked), total, exact
+
+    def without_cycles(self, solution: Solution, predecessors: Mapping[int, Collection[int]]) -> Solution:
+        """The cheapest cover in which no regions feed each other; ``solution`` is the cheapest of all."""
+        first, last = self.nodes[self.begin], self.nodes[self.end]
+        within = {n: [p for p in predecessors.get(n, ()) if first <= p] for n in range(first, last + 1)}
+        order = count()
+        attempts: list[tuple[Total, int, frozenset[Nodes], Solution]] = [(solution[1], next(order), frozenset(), solution)]
+        tried: set[frozenset[Nodes]] = set()
+        greedy, exact = False, solution[2]
+        while attempts:
+            _, _, banned, solution = heappop(attempts)
+            cycle = [self.options[solution[0][i]][1] for i in self._cycle(solution, within)]
+            if not cycle:
+                return solution[0], solution[1], exact and not greedy
+            if len(tried) > ATTEMPTS:
+                greedy = True
+                attempts.clear()
+            for covered in cycle:
+                further = banned | {covered}
+                if len(covered) == 1 or (further in tried and not greedy):
+                    continue
+                tried.add(further)
+                try:
+                    solved = self.solve(further)
+                except ValueError:
+                    continue
+                exact &= solved[2]
+                heappush(attempts, (solved[1], next(order), further, solved))
+        raise ValueError("every cover has regions that feed each other; add single-node candidates for its nodes")
+
+    def _cycle(self, solution: Solution, predecessors: Mapping[int, Collection[int]]) -> list[int]:
+        return _cycle([tuple(self.nodes[n] for n in self.options[i][1]) for i in solution[0]], predecessors)
+
+
 def _solve_segment(
     begin: int,
     end: int,
-    options: Sequence[tuple[int, tuple[int, ...], float, int]],
+    options: Sequence[Option],
     beam: int,
     name: Callable[[int], int],
-) -> tuple[tuple[int, ...], float, bool]:
-    """Cover ``begin..end``; returns places in ``options``, the cost, and whether no beam was needed."""
+) -> Solution:
+    """Cover ``begin..end``, cycles allowed."""
     by_first: dict[int, list[tuple[int, int, float, int]]] = {}
     for i, (_, covered, cost, rank) in enumerate(options):
         mask = sum(1 << (n - begin) for n in covered)
@@ -127,10 +160,10 @@ def _solve_segment(
             if mask >> n & 1:
                 _keep(following, mask, entry)
                 continue
-            cost, rank, count, _, _ = entry
+            cost, rank, number, _, _ = entry
             for i, covered, piece_cost, piece_rank in by_first.get(n, ()):
                 if not covered & mask:
-                    _keep(following, mask | covered, (cost + piece_cost, rank + piece_rank, count + 1, i, entry))
+                    _keep(following, mask | covered, (cost + piece_cost, rank + piece_rank, number + 1, i, entry))
         if not following:
             raise ValueError(f"node {name(begin + n)} has no candidate; give every node one (the reference backend's)")
         if len(following) > beam:
@@ -138,7 +171,7 @@ def _solve_segment(
             following = dict(sorted(following.items(), key=lambda item: item[1][:3])[:beam])
         states = following
     entry = min(states.values(), key=lambda e: e[:3])
-    total = entry[0]
+    total = entry[:3]
     picked = []
     while entry is not None:
         if entry[3] is not None:
@@ -154,7 +187,7 @@ def _keep(states: dict[int, tuple], mask: int, entry: tuple) -> None:
 
 
 def _cycle(regions: Sequence[tuple[int, ...]], predecessors: Mapping[int, Collection[int]]) -> list[int]:
-    """Places in ``regions`` that lie on or between cycles of regions feeding each other, or an empty list.
+    """Places in ``regions`` of one cycle of regions feeding each other, or an empty list.
 
     A node outside every region is a step of its own, so a cycle through it is found as well.
     """
@@ -169,12 +202,17 @@ def _cycle(regions: Sequence[tuple[int, ...]], predecessors: Mapping[int, Collec
                 feeds[owner[p]].add(owner[n])
                 needs[owner[n]].add(owner[p])
     _trim(needs, feeds)
-    _trim(feeds, needs)
-    return [o for o in sorted(needs) if o < len(regions)]
+    path: dict[int, None] = {}
+    step = min(needs, default=None)
+    while step is not None and step not in path:
+        path[step] = None
+        step = min(needs[step])
+    cycle = list(path)[list(path).index(step) :] if step is not None else []
+    return [o for o in cycle if o < len(regions)]
 
 
 def _trim(needs: dict[int, set[int]], feeds: dict[int, set[int]]) -> None:
-    """Remove, again and again, what needs nothing; what then remains lies on a cycle or behind one."""
+    """Remove, again and again, what needs nothing; what then remains needs something that remains."""
     ready = [o for o, before in needs.items() if not before]
     while ready:
         done = ready.pop()

@@ -10,10 +10,13 @@ from ..costs import Cost, Measured
 from ..graph.region import Region
 from .cover import Piece, cheapest_cover
 
+#: What a region costs besides its own time, in microseconds: a custom call, and the end of XLA's fusion around it.
+BOUNDARY_US = 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """``placed``: the regions that leave XLA. ``cost_us``: predicted time of all that had candidates, XLA's included."""
+    """``placed``: the regions that leave XLA. ``cost_us``: predicted time of all that had candidates."""
 
     placed: tuple[tuple[Region, str], ...]
     cost_us: float
@@ -31,7 +34,10 @@ def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost]) -> Cho
     usable = [(c, cost) for c, cost in usable if alone.issuperset(c.region.indices)]
     if not usable:
         return Choice((), 0.0, True)
-    pieces = [Piece(c.region.indices, cost.median_us, int(c.backend != XLA)) for c, cost in usable]
+    pieces = [
+        Piece(c.region.indices, cost.median_us + BOUNDARY_US * (c.backend != XLA), int(c.backend != XLA))
+        for c, cost in usable
+    ]
     graph = candidates.graph
     predecessors = {
         i: {graph.position[graph.producer[v]] for v in node.inputs if v in graph.producer}

@@ -1,4 +1,6 @@
 // Convolution, transposed convolution and matrix product, and the packing of their weights.
+#include <limits>
+
 #include "post_ops.h"
 #include "recipe.h"
 
@@ -6,6 +8,8 @@ namespace collage::onednn {
 namespace {
 
 using dnnl::memory;
+
+constexpr int64_t kAnyPadding = std::numeric_limits<int32_t>::min();
 
 memory::desc Any(const memory::desc& desc) {
   return memory::desc(desc.get_dims(), desc.get_data_type(), memory::format_tag::any);
@@ -20,9 +24,11 @@ struct Descs {
 template <typename Primitive>
 dnnl::primitive_desc Convolution(Spec& spec, dnnl::algorithm algorithm, const Descs& descs,
                                  const dnnl::primitive_attr& attr) {
+  const auto strides = spec.Window("strides", descs.src, 1), dilates = spec.Window("dilates", descs.src, 0);
+  // Negative padding crops. The library refuses it where it cannot.
+  const auto before = spec.Window("pads_l", descs.src, kAnyPadding), after = spec.Window("pads_r", descs.src, kAnyPadding);
   return typename Primitive::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference, algorithm, descs.src,
-                                            descs.wei, descs.bia, descs.dst, spec.Dims("strides"), spec.Dims("dilates"),
-                                            spec.Dims("pads_l"), spec.Dims("pads_r"), attr);
+                                            descs.wei, descs.bia, descs.dst, strides, dilates, before, after, attr);
 }
 
 dnnl::primitive_desc ContractionPrimitive(std::string_view op, Spec& spec, const Descs& descs,
@@ -62,7 +68,7 @@ Recipe Contraction(std::string_view op, Spec& spec) {
   Recipe recipe{
       primitive,
       {{DNNL_ARG_SRC, given.src, primitive.src_desc()},
-                   {DNNL_ARG_WEIGHTS, IsAny(given.wei) ? weights : given.wei, weights}},
+                   {DNNL_ARG_WEIGHTS, IsAny(given.wei) ? weights : given.wei, weights, IsAny(given.wei)}},
       {DNNL_ARG_DST, given.dst, primitive.dst_desc()},
       weights,
       plain,
@@ -83,7 +89,7 @@ Recipe MakePacking(Spec& spec) {
   return {
       dnnl::reorder::primitive_desc(CpuEngine(), plain, CpuEngine(), packed, PlainAttributes()),
       {AsGiven(DNNL_ARG_FROM, plain)},
-      AsGiven(DNNL_ARG_TO, packed),
+      {DNNL_ARG_TO, packed, packed, /*packed=*/true},
       packed,
       plain,
   };

@@ -66,8 +66,7 @@ Recipe MakeConcat(Spec& spec) {
   std::vector<Tensor> operands;
   for (const auto& src : srcs)
     operands.push_back(AsGiven(DNNL_ARG_MULTIPLE_SRC + static_cast<int>(operands.size()), src));
-  return {dnnl::concat::primitive_desc(CpuEngine(), dst, static_cast<int>(spec.Integer("axis")), srcs,
-                                       PlainAttributes()),
+  return {dnnl::concat::primitive_desc(CpuEngine(), dst, spec.Axis("axis", dst), srcs, PlainAttributes()),
           std::move(operands), AsGiven(DNNL_ARG_DST, dst)};
 }
 

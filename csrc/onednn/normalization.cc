@@ -47,7 +47,7 @@ Recipe MakeSoftmax(Spec& spec) {
       name == "softmax" ? dnnl::algorithm::softmax_accurate : dnnl::algorithm::softmax_log;
   Recipe recipe{
       dnnl::softmax_forward::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference, algorithm, src,
-                                                         dst, static_cast<int>(spec.Integer("axis")), post.attr),
+                                                         dst, spec.Axis("axis", src), post.attr),
       {AsGiven(DNNL_ARG_SRC, src)},
       AsGiven(DNNL_ARG_DST, dst),
   };

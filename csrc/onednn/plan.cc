@@ -4,6 +4,21 @@
 #include "post_ops.h"
 
 namespace collage::onednn {
+namespace {
+
+ffi::DataType FfiType(dnnl::memory::data_type type) {
+  using dnnl_type = dnnl::memory::data_type;
+  switch (type) {
+    case dnnl_type::f32: return ffi::DataType::F32;
+    case dnnl_type::bf16: return ffi::DataType::BF16;
+    case dnnl_type::f16: return ffi::DataType::F16;
+    case dnnl_type::s32: return ffi::DataType::S32;
+    case dnnl_type::s8: return ffi::DataType::S8;
+    default: return ffi::DataType::U8;
+  }
+}
+
+}  // namespace
 
 Plan::Place Plan::Scratch(size_t bytes) {
   const Place place{Place::kScratch, scratch_bytes_};
@@ -21,21 +36,21 @@ void Plan::AddReorder(const Argument& from, const Argument& to, bool copies_sum)
   steps_.push_back(std::move(step));
 }
 
-Plan::Buffer Plan::Expect(const dnnl::memory::desc& desc) {
-  const size_t span = SpanBytes(desc);
-  size_t dense = dnnl::memory::data_type_size(desc.get_data_type());
-  for (int64_t dim : desc.get_dims()) dense *= dim;
-  // A packed memory is all one block. Of a strided one only the last element's place is known: the buffer may go on.
-  const bool plain = desc.get_format_kind() == dnnl::memory::format_kind::blocked && desc.get_inner_nblks() == 0;
-  return {span, !plain || span == dense};
+Plan::Buffer Plan::Expect(const Tensor& tensor) {
+  if (tensor.packed) return {ffi::DataType::U8, tensor.given.get_size(), true};
+  const size_t span = SpanBytes(tensor.given);
+  size_t dense = dnnl::memory::data_type_size(tensor.given.get_data_type());
+  for (int64_t dim : tensor.given.get_dims()) dense *= dim;
+  // Strides may leave gaps, and then only the last element's place is known: the buffer may go on behind it.
+  return {FfiType(tensor.given.get_data_type()), span, span == dense};
 }
 
-Plan::Plan(const Recipe& recipe) : op_(recipe.op), result_(Expect(recipe.result.given)) {
+Plan::Plan(const Recipe& recipe) : op_(recipe.op), result_(Expect(recipe.result)) {
   Step main{dnnl::primitive(recipe.primitive.get()), {}};
 
   for (const Tensor& tensor : recipe.operands) {
     const Argument given{tensor.arg, {Place::kOperand, operands_.size()}, tensor.given};
-    operands_.push_back(Expect(tensor.given));
+    operands_.push_back(Expect(tensor));
     if (tensor.given == tensor.wanted) {
       main.arguments.push_back(given);
     } else {
@@ -63,6 +78,7 @@ Plan::Plan(const Recipe& recipe) : op_(recipe.op), result_(Expect(recipe.result.
 
 void Plan::Check(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer& result) const {
   auto check = [](const std::string& what, const ffi::AnyBuffer& buffer, const Buffer& expected) {
+    if (buffer.element_type() != expected.type) throw SpecError(what + " does not have the spec's element type");
     const size_t bytes = buffer.size_bytes();
     if (expected.exactly ? bytes == expected.bytes : bytes >= expected.bytes) return;
     throw SpecError(what + " has " + std::to_string(bytes) + " bytes, the spec says " +

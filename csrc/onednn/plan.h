@@ -45,13 +45,14 @@ class Plan : public FfiState<Plan> {
     std::vector<std::vector<dnnl_exec_arg_t>> arguments;  // per step
   };
   struct Buffer {  // what a call must bring
+    ffi::DataType type;
     size_t bytes;
     bool exactly;  // else: at least
   };
 
   Place Scratch(size_t bytes);
   void AddReorder(const Argument& from, const Argument& to, bool copies_sum);
-  static Buffer Expect(const dnnl::memory::desc& desc);
+  static Buffer Expect(const Tensor& tensor);
   std::unique_ptr<Frame> TakeFrame() const;
   void GiveBack(std::unique_ptr<Frame> frame) const;
 

@@ -16,6 +16,7 @@ namespace collage::onednn {
 struct Tensor {
   int arg;  // DNNL_ARG_*
   dnnl::memory::desc given, wanted;
+  bool packed = false;  // the caller holds bytes in a layout that only the library knows
 };
 
 inline Tensor AsGiven(int arg, dnnl::memory::desc desc) { return {arg, desc, desc}; }

@@ -27,6 +27,10 @@ memory::dims ParseDims(std::string_view text, std::string_view where) {
   return dims;
 }
 
+bool AnyBelow(const memory::dims& dims, int64_t least) {
+  return std::any_of(dims.begin(), dims.end(), [least](int64_t dim) { return dim < least; });
+}
+
 memory::data_type ParseType(std::string_view name, std::string_view where) {
   using type = memory::data_type;
   constexpr std::pair<std::string_view, type> kTypes[] = {{"f32", type::f32}, {"bf16", type::bf16}, {"f16", type::f16},
@@ -56,15 +60,15 @@ memory::desc ParseMemory(std::string_view text, std::string_view where) {
   auto type = ParseType(parts[0], where);
   auto dims = ParseDims(parts[1], where);
   if (dims.size() > DNNL_MAX_NDIMS) Reject(where, "more than " + std::to_string(DNNL_MAX_NDIMS) + " dimensions");
-  if (std::any_of(dims.begin(), dims.end(), [](int64_t dim) { return dim < 0; })) Reject(where, "a negative dimension");
+  if (AnyBelow(dims, 0)) Reject(where, "a negative dimension");
   if (parts[2] == "any") return memory::desc(dims, type, memory::format_tag::any);
   auto strides = ParseDims(parts[2], where);
   if (strides.size() != dims.size()) Reject(where, "as many strides as dimensions are needed");
+  if (AnyBelow(strides, 0)) Reject(where, "a negative stride");
   return memory::desc(dims, type, strides);
 }
 
 size_t SpanBytes(const memory::desc& desc) {
-  if (desc.get_format_kind() != memory::format_kind::blocked || desc.get_inner_nblks() != 0) return desc.get_size();
   // oneDNN's get_size() also counts the stride of a dimension of size one, which no element uses.
   auto dims = desc.get_dims();
   auto strides = desc.get_strides();
@@ -108,8 +112,10 @@ namespace {
 std::string Where(std::string_view key, std::string_view value) { return std::string(key) + "=" + std::string(value); }
 }  // namespace
 
-int64_t Spec::Integer(std::string_view key) {
-  return ParseNumber<int64_t>(Text(key), Where(key, Text(key)), "an integer");
+int Spec::Axis(std::string_view key, const memory::desc& desc) {
+  const auto axis = ParseNumber<int>(Text(key), Where(key, Text(key)), "an axis");
+  if (axis < 0 || axis >= desc.get_ndims()) Reject(Where(key, Text(key)), "no such dimension");
+  return axis;
 }
 
 float Spec::Float(std::string_view key) { return ParseFloat(Text(key), Where(key, Text(key))); }
@@ -124,6 +130,14 @@ bool Spec::FlagOr(std::string_view key, bool fallback) {
 }
 
 memory::dims Spec::Dims(std::string_view key) { return ParseDims(Text(key), Where(key, Text(key))); }
+
+memory::dims Spec::Window(std::string_view key, const memory::desc& src, int64_t least) {
+  auto dims = Dims(key);
+  if (static_cast<int>(dims.size()) != src.get_ndims() - 2)
+    Reject(Where(key, Text(key)), "one number per spatial dimension of src is needed");
+  if (AnyBelow(dims, least)) Reject(Where(key, Text(key)), "below " + std::to_string(least));
+  return dims;
+}
 
 std::vector<float> Spec::Floats(std::string_view key) {
   std::vector<float> values;

@@ -28,11 +28,13 @@ class Spec {
   std::string_view Text(std::string_view key);  // throws if the key is missing
   std::string_view TextOr(std::string_view key, std::string_view fallback);
 
-  int64_t Integer(std::string_view key);
+  int Axis(std::string_view key, const dnnl::memory::desc& desc);  // a dimension of `desc`
   float Float(std::string_view key);
   float FloatOr(std::string_view key, float fallback);
   bool FlagOr(std::string_view key, bool fallback);  // 0 or 1
   dnnl::memory::dims Dims(std::string_view key);
+  // One number per spatial dimension of `src` (batch, channels, spatial...), none below `least`: the library trusts them.
+  dnnl::memory::dims Window(std::string_view key, const dnnl::memory::desc& src, int64_t least);
   std::vector<float> Floats(std::string_view key);
   dnnl::memory::desc Memory(std::string_view key);
   std::vector<dnnl::memory::desc> Memories(std::string_view key);  // joined by commas
@@ -56,7 +58,7 @@ std::vector<std::string_view> Split(std::string_view text, char separator);
 float ParseFloat(std::string_view text, std::string_view where);
 dnnl::memory::desc ParseMemory(std::string_view text, std::string_view where);  // dtype:dims:strides
 
-// Bytes from the first to the last element.
+// Bytes from the first to the last element of a memory with strides.
 size_t SpanBytes(const dnnl::memory::desc& desc);
 
 }  // namespace collage::onednn

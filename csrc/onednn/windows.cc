@@ -26,8 +26,8 @@ Recipe MakePooling(Spec& spec) {
   Recipe recipe{
       dnnl::pooling_forward::primitive_desc(
           CpuEngine(), dnnl::prop_kind::forward_inference, PoolingAlgorithm(spec.Text("alg")), src, dst,
-          spec.Dims("strides"), spec.Dims("kernel"), spec.Dims("dilates"), spec.Dims("pads_l"), spec.Dims("pads_r"),
-          post.attr),
+          spec.Window("strides", src, 1), spec.Window("kernel", src, 1), spec.Window("dilates", src, 0),
+          spec.Window("pads_l", src, 0), spec.Window("pads_r", src, 0), post.attr),
       {AsGiven(DNNL_ARG_SRC, src)},
       AsGiven(DNNL_ARG_DST, dst),
   };

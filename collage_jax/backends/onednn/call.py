@@ -44,8 +44,8 @@ class Call:
 
     ``sources`` are named as in the spec (the same name twice makes a list); ``statistics`` follow them without being
     named there. ``groups`` gives for each logical dimension of ``dst`` the axes of ``result``, the value that the call
-    makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses`` says what may follow: ``"post-ops"``,
-    ``"relu"`` or ``""``.
+    makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses``: post-ops may follow. ``guarded``: the
+    library drops NaN, so that the call may only be made on a source without NaN and positive infinity.
     """
 
     op: str
@@ -60,7 +60,8 @@ class Call:
     bias: Operand | None = None
     statistics: tuple[Operand, ...] = ()
     bias_dim: int | None = None
-    fuses: str = ""
+    fuses: bool = False
+    guarded: bool = False
     post: tuple[PostOp, ...] = ()
 
     @property

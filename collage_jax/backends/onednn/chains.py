@@ -13,6 +13,7 @@ from ...graph.ir import Graph, Node
 from ...graph.region import Region
 from ..base import Proposal, Unsupported
 from . import concatenation, convolution, elementwise, matmul, normalization, pooling, reduction, resampling
+from .activations import INEXACT
 from .call import Call
 from .tail import extend
 
@@ -27,7 +28,7 @@ ANCHORS: dict[str, Planner] = {op: plan for family in _FAMILIES for op, plan in 
 
 
 def propose(graph: Graph) -> Iterator[Proposal]:
-    """Every anchor of ``graph`` alone, with the neighbours its strides can express, and with longer and longer tails."""
+    """Every anchor of ``graph`` alone, with the neighbours its strides can express, and with ever longer tails."""
     for node in graph.nodes:
         if node.op not in ANCHORS or node.barrier:
             continue
@@ -72,7 +73,11 @@ def _prefixes(graph: Graph, call: Call) -> Iterator[Proposal]:
     longer: Call | None = call
     while longer is not None:
         yield Proposal(longer.nodes, longer.label)
-        longer = extend(graph, longer, lambda node: not node.barrier)
+        call, longer = longer, extend(graph, longer, lambda node: not node.barrier)
+    following = graph.only_user(call.result)
+    if call.fuses and following is not None and following.op in INEXACT:
+        reason = Unsupported(f"oneDNN's {following.op} is not JAX's where a number is NaN or infinite")
+        yield Proposal((*call.nodes, following), f"{call.label}+{following.op}", refused=reason)
 
 
 def _neighbours(graph: Graph, node: Node) -> frozenset[Node]:

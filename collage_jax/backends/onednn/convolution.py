@@ -49,7 +49,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         groups=groups,
         weights=Operand(wei.split_first(feature_groups) if feature_groups > 1 else wei, (rhs,)),
         bias_dim=1,
-        fuses="post-ops",
+        fuses=True,
     )
     if _is_transposed(node):
         return _transposed(graph, call, node, kernel, absorbed)
@@ -76,9 +76,10 @@ def _transposed(
     assert call.weights is not None
     spatial = [int(a) for a in node.params["dimension_numbers"].rhs_spec[2:]]
     reverse = next(iter(absorbable(graph, node)), None)
-    weights, nodes = Operand(call.weights.memory, call.weights.values, lambda kernel: lax.rev(kernel, spatial)), call.nodes
     if reverse is not None and reverse in absorbed:
-        weights, nodes = Operand(call.weights.memory, reverse.inputs), (reverse, node)
+        weights, nodes = replace(call.weights, values=reverse.inputs), (reverse, node)
+    else:
+        weights, nodes = replace(call.weights, make=lambda kernel: lax.rev(kernel, spatial)), (node,)
     keys = _keys(node.params["lhs_dilation"], node.params["rhs_dilation"], low, high)
     return replace(call, op="deconv", labels=("deconv",), nodes=nodes, weights=weights, keys=keys)
 
@@ -118,7 +119,7 @@ def _refusal(node: Node) -> Unsupported | None:
 
 
 def unsupported_precision(node: Node) -> Unsupported | None:
-    """A reason if the program asks for a particular algorithm; plain precisions are met, single precision being full."""
+    """A reason if the program asks for a particular algorithm; any precision is met, float32 being computed in full."""
     asked = node.params.get("precision")
     for precision in asked if isinstance(asked, tuple) else (asked,):
         if precision is not None and not isinstance(precision, lax.Precision):

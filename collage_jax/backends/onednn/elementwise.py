@@ -37,10 +37,9 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         dst=memory,
         groups=groups,
         keys=(("alg", algorithm), ("alpha", number(alpha)), ("beta", number(beta))),
-        fuses="post-ops",
     )
 
 
 ANCHORS = dict.fromkeys(
-    ("gelu", "silu", "elu", "hard_sigmoid", "hard_swish", "sigmoid", "logistic", "tanh"), plan
+    ("gelu", "silu", "elu", "hard_swish", "sigmoid", "logistic", "tanh", "softplus", "mish"), plan
 )

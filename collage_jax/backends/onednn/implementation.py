@@ -1,15 +1,27 @@
-"""Which of the library's implementations would run a call, and in which of its forms the call is best made."""
+"""Which of the library's implementations would run a call, and in which of its forms the call is best made.
+
+*form*: weights as they are, reordered within each call or packed beforehand; data in its own layout or, with reorders
+within the call, in one of the library's choice.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 
 from ..base import Unsupported
 from .call import Call, spec
 
-_REFERENCE = 9
+#: Weights and data, the preferred form first among equally good implementations. With a free choice of weights the
+#: library takes better code for grouped convolutions, and none that is worse.
+_CONVOLUTION_FORMS = (("reorder", False), ("plain", False), ("reorder", True))
+_PACKED_CONVOLUTION_FORMS = (("packed", False), ("packed", True))
+_MATMUL_FORMS = (("plain", False), ("reorder", False))
+_PACKED_MATMUL_FORMS = (("packed", False),)
+_OTHER_FORMS = (("plain", False),)
+
+_GENERATED, _SINGLE_GEMM, _GEMM, _OTHER, _REFERENCE = range(5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,50 +37,60 @@ class Choice:
 
 
 def choose(module: ModuleType, call: Call, packed: bool) -> Choice | Unsupported:
-    """The first of the best forms of ``call``, its weights packed beforehand or not."""
-    best: tuple[int, Choice] | None = None
+    """The best form of ``call``, its weights packed beforehand or not; never the library's slow reference code."""
     reasons: dict[str, None] = {}
-    for candidate, text in _forms(call, packed):
+    # A residual that no good implementation can sum into may still be read as one more tensor.
+    for candidate in (call,) if call.sum is None else (call, call.without_sum()):
+        choices = list(_choices(module, candidate, packed, reasons))
+        good = [c for c in choices if _rank(c) != _REFERENCE]
+        if good:
+            return _without_idle_reorder(min(good, key=_rank), choices)
+        for choice in choices:
+            reasons[f"oneDNN has only its reference implementation ({choice.implementation}) for this {call.op}"] = None
+    return Unsupported("; ".join(reasons))
+
+
+def _choices(module: ModuleType, call: Call, packed: bool, reasons: dict[str, None]) -> Iterable[Choice]:
+    """Every form the library can run; why not for the others goes to ``reasons``."""
+    for weights, inner in _forms(call, packed):
+        text = spec(call, weights, inner)
         try:
             answer = module.query(text)
         except ValueError as error:
             reasons[str(error)] = None
-            continue
-        rank = _rank(answer["impl"])
-        if best is None or rank < best[0]:
-            best = rank, Choice(candidate, text, module.version(), answer["impl"], packed, answer["packed_bytes"])
-        if rank == 0:
-            break
-    if best is None:
-        return Unsupported("; ".join(reasons))
-    if best[0] == _REFERENCE:
-        return Unsupported(f"oneDNN has only its reference implementation ({best[1].implementation}) for this {call.op}")
-    return best[1]
+        else:
+            yield Choice(call, text, module.version(), answer["impl"], packed, answer["packed_bytes"])
 
 
-def _forms(call: Call, packed: bool) -> Iterator[tuple[Call, str]]:
-    for candidate in (call,) if call.sum is None else (call, call.without_sum()):
-        for weights, inner in _layouts(call, packed):
-            yield candidate, spec(candidate, weights, inner)
-
-
-def _layouts(call: Call, packed: bool) -> Sequence[tuple[str, bool]]:
-    """Layouts of weights and data, the plainer first: it wins a tie."""
+def _forms(call: Call, packed: bool) -> Iterable[tuple[str, bool]]:
     if call.weights is None:
-        return [("plain", False)]
+        return _OTHER_FORMS
     if call.op == "matmul":
-        return [("packed", False)] if packed else [("plain", False), ("reorder", False)]
-    if packed:
-        return [("packed", False), ("packed", True)]
-    return [("plain", False), ("reorder", False), ("reorder", True)]
+        return _PACKED_MATMUL_FORMS if packed else _MATMUL_FORMS
+    return _PACKED_CONVOLUTION_FORMS if packed else _CONVOLUTION_FORMS
 
 
-def _rank(implementation: str) -> int:
-    """0 for code generated for the shape around small matrix products, 1 for other generated code, then the rest."""
-    name = implementation.lower()
+def _without_idle_reorder(best: Choice, choices: Iterable[Choice]) -> Choice:
+    """``best``, or the same implementation reading the weights as they are."""
+    plain = spec(best.call)
+    return next((c for c in choices if c.spec == plain and c.implementation == best.implementation), best)
+
+
+def _rank(choice: Choice) -> int:
+    """Smaller is better: code generated for the shape, one matrix product, products of gathered patches, others."""
+    name = choice.implementation.lower()
     if "ref" in name:
         return _REFERENCE
-    for rank, mark in ((2, "gemm"), (0, "brg"), (1, "jit")):
-        if mark in name and not (mark == "gemm" and "brg" in name):
-            return rank
-    return 3
+    if "brg" in name or "brd" in name:
+        return _GENERATED
+    if "gemm" in name:
+        return _SINGLE_GEMM if _is_pointwise(choice.call) else _GEMM
+    return _GENERATED if "jit" in name else _OTHER
+
+
+def _is_pointwise(call: Call) -> bool:
+    """True for a matrix product, also in a convolution's clothes; then a change of layout costs more than it brings."""
+    if call.weights is None or call.op == "matmul":
+        return True
+    spatial = len(call.dst.dims) - 2
+    return all(n == 1 for n in call.weights.memory.dims[-spatial:])

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...graph.evaluate import callable_of
 from ...graph.ir import Value
 from ...graph.region import Region
 from ..base import PreparedKernel
@@ -23,7 +24,20 @@ def kernel(choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
         env = dict(zip(region.entries, entries, strict=True))
         return (_invoke(choice, [operand.array(env) for operand in choice.call.operands]),)
 
-    return run
+    return _guarded(run, choice, region) if choice.call.guarded else run
+
+
+def _guarded(run: Callable[..., tuple[Any]], choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
+    """``run`` where the source holds neither NaN nor positive infinity, else JAX itself: one sum tells."""
+    (source,) = choice.call.sources[0][1].values
+    place = region.entries.index(source)
+    reference = callable_of(region.nodes, region.entries, region.exits)
+
+    def guarded(*entries: Any) -> tuple[Any]:
+        is_safe = jnp.sum(entries[place], dtype=jnp.float32) < jnp.inf
+        return jax.lax.cond(is_safe, run, lambda *entries: tuple(reference(*entries)), *entries)
+
+    return guarded
 
 
 def prepared_kernel(choice: Choice, region: Region, frozen: frozenset[Value]) -> PreparedKernel:

@@ -76,7 +76,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         dst, groups = dst.swap_last(), swap_last(groups)
     return Call(
         op="matmul",
-        labels=("transpose",) * len(lhs_view.nodes + rhs_view.nodes) + ("matmul",) + ("transpose",) * (last is not None),
+        labels=tuple("matmul" if n is node else "transpose" for n in nodes),
         nodes=nodes,
         result=result,
         sources=(("src", left),),
@@ -84,7 +84,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         groups=groups,
         weights=right,
         bias_dim=len(groups) - 1,
-        fuses="post-ops",
+        fuses=True,
     )
 
 
@@ -107,11 +107,12 @@ def _ordered(lhs_view: View, lhs: _Axes, rhs_view: View, rhs: _Axes, collapse: b
         return lhs, rhs
     by_stride = sorted(pairs, key=lambda p: -lhs_view.strides[p[0]])
     for order in (by_stride, sorted(pairs, key=lambda p: -rhs_view.strides[p[1]])):
-        left, right = (replace(side, contracted=axes) for side, axes in zip((lhs, rhs), zip(*order, strict=True), strict=True))
+        lhs_axes, rhs_axes = zip(*order, strict=True)
+        left, right = replace(lhs, contracted=lhs_axes), replace(rhs, contracted=rhs_axes)
         if lhs_view.memory(left.groups(collapse, True)) and rhs_view.memory(right.groups(collapse, False)):
             return left, right
-    left, right = zip(*by_stride, strict=True)
-    return replace(lhs, contracted=left), replace(rhs, contracted=right)
+    lhs_axes, rhs_axes = zip(*by_stride, strict=True)
+    return replace(lhs, contracted=lhs_axes), replace(rhs, contracted=rhs_axes)
 
 
 def _operand(view: View, axes: _Axes, collapse: bool, contracted_last: bool) -> Operand:

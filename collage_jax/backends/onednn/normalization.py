@@ -32,7 +32,7 @@ def plan_softmax(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | 
     if ndim > 5:
         groups = (tuple(range(axis)), (axis,), tuple(range(axis + 1, ndim)))
         axis = 1
-    return _call(node, "softmax", groups, (("alg", node.op), ("axis", str(axis))), fuses="post-ops")
+    return _call(node, "softmax", groups, (("alg", node.op), ("axis", str(axis))), fuses=True, guarded=True)
 
 
 def plan_layer_norm(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:
@@ -72,7 +72,7 @@ _LAYER_NORM_DEFAULTS = (("epsilon", 1e-5), ("unbiased", False), ("epsilon_outsid
 
 
 def plan_batch_norm(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:
-    """The call for a ``batch_norm`` (x, mean, variance, scale, shift); a ReLU may follow."""
+    """The call for a ``batch_norm`` (x, mean, variance, scale, shift)."""
     refusal = _refusal(node, node.inputs[1:])
     if refusal is not None:
         return refusal
@@ -90,7 +90,7 @@ def plan_batch_norm(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call
     flags = [name for name, v in (("scale", scale), ("shift", shift)) if v is not None]
     statistics = [_vector(channels, (v,)) for v in node.inputs[1:]]
     keys = (("eps", number(node.params["epsilon"])), ("flags", "+".join(flags) or "none"))
-    return _call(node, "batchnorm", groups, keys, statistics, fuses="relu")
+    return _call(node, "batchnorm", groups, keys, statistics)
 
 
 def _axes(node: Node) -> list[int]:
@@ -133,7 +133,7 @@ def _call(
     groups: Groups,
     keys: tuple[tuple[str, str], ...],
     statistics: Sequence[Operand] = (),
-    fuses: str = "",
+    fuses: bool = False, guarded: bool = False,
 ) -> Call | Unsupported:
     memory = View.of(node.out).memory(groups)
     if memory is None:
@@ -149,6 +149,7 @@ def _call(
         keys=keys,
         statistics=tuple(statistics),
         fuses=fuses,
+        guarded=guarded,
     )
 
 

@@ -63,7 +63,8 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
     pooled = [windows[a] for a in inner]
     if any(not 0 <= pad < w.reach for w in pooled for pad in (w.low, w.high)):
         # A window of padding alone: JAX gives the reduction's identity, the library something else.
-        return Unsupported(f"padding {[(w.low, w.high) for w in pooled]} reaches past windows of {[w.reach for w in pooled]}")
+        padding, reach = [(w.low, w.high) for w in pooled], [w.reach for w in pooled]
+        return Unsupported(f"padding {padding} is negative or leaves no element to windows of {reach}")
     if node.op == "reduce_window_min":
         return Unsupported("oneDNN has no minimum pooling")
     algorithm, post = _algorithm(node, pooled)
@@ -85,7 +86,8 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
             ("pads_l", times([w.low for w in pooled])),
             ("pads_r", times([w.high for w in pooled])),
         ),
-        fuses="post-ops",
+        fuses=True,
+        guarded=algorithm == "max",
         post=post,
     )
 

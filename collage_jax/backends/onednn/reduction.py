@@ -17,8 +17,11 @@ from .call import Call, Operand, PostOp
 from .memory import Groups, Memory, dtype_name
 from .views import View
 
-_ALGORITHMS = {"reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "reduce_prod": "mul", "mean": "mean"}
-_POOLING = {"reduce_sum": "avg_include", "reduce_max": "max", "mean": "avg_include"}
+_ALGORITHMS = {
+    "reduce_sum": "sum", "reduce_max": "max", "reduce_prod": "mul", "mean": "mean",
+    "global_max_pool": "max",
+}  # fmt: skip
+_POOLING = {"reduce_sum": "avg_include", "reduce_max": "max", "global_max_pool": "max", "mean": "avg_include"}
 
 
 def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:
@@ -62,7 +65,13 @@ def _pooling(node: Node, src: Memory, dst: Memory, groups: Groups) -> Call:
 
 
 def _call(
-    node: Node, op: str, src: Memory, dst: Memory, groups: Groups, keys: tuple[tuple[str, str], ...], post: tuple[PostOp, ...] = ()
+    node: Node,
+    op: str,
+    src: Memory,
+    dst: Memory,
+    groups: Groups,
+    keys: tuple[tuple[str, str], ...],
+    post: tuple[PostOp, ...] = (),
 ) -> Call:
     return Call(
         op=op,
@@ -73,7 +82,8 @@ def _call(
         dst=dst,
         groups=groups,
         keys=keys,
-        fuses="post-ops",
+        fuses=True,
+        guarded=_ALGORITHMS[node.op] == "max",
         post=post,
     )
 

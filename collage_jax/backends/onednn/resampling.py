@@ -35,7 +35,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         dst=dst,
         groups=groups,
         keys=(("alg", "nearest"), ("factors", times([f"{factors[a]}.0" for a in inner]))),
-        fuses="post-ops",
+        fuses=True,
     )
 
 

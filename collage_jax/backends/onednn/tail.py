@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...graph.ir import Constant, Graph, Node, Value
-from .activations import Eltwise, activation, text, with_scalar
+from .activations import RELU, Eltwise, activation, text, with_scalar
 from .call import Call, Operand, PostOp
 from .memory import Memory, dtype_name, fill_strides
 from .views import Inside, View, look_through
 
-_BINARY = {"add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div", "max": "max", "min": "min"}
+_BINARY = {"add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div"}
 _ADDS = ("add", "add_any")
 
 #: Operations whose library form can accumulate into a tensor that is already there.
@@ -29,12 +29,10 @@ _SUMMING = ("conv", "deconv", "matmul")
 
 
 def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
-    """``call`` with the one node that reads its result fused, or None if that cannot be. ``inside`` bounds the region."""
+    """``call`` with the one node that reads its result fused, or None if it cannot be. ``inside`` bounds the region."""
     node = graph.only_user(call.result)
     if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or not call.fuses:
         return None
-    if call.fuses == "relu":
-        return _relu_only(graph, call, node, inside)
     if node.op == "convert_element_type":
         return _narrowed(call, node)
     if node.out.shape != call.result.shape or node.out.dtype != call.result.dtype:
@@ -44,23 +42,13 @@ def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
         return call.followed_by(node.op, (node,), _eltwise(function))
     if node.op == "batch_norm":
         return _normalized(call, node)
-    if node.op == "clamp":
-        return _clamped(graph, call, node, inside)
-    if node.op in (*_BINARY, "pow") and len(node.inputs) == 2 and node.inputs.count(call.result) == 1:
+    if node.op in (*_BINARY, "max", "pow") and len(node.inputs) == 2 and node.inputs.count(call.result) == 1:
         return _combined(graph, call, node, inside)
     return None
 
 
 def _eltwise(function: Eltwise) -> PostOp:
     return PostOp("eltwise", text(function))
-
-
-def _relu_only(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
-    grown = extend(graph, replace(call, fuses="post-ops"), inside)
-    if grown is None or [p.text() for p in grown.post] != ["eltwise:relu:0.0:0.0"]:
-        return None
-    keys = tuple((k, v.removeprefix("none+")) for k, v in ((k, f"{v}+relu" if k == "flags" else v) for k, v in call.keys))
-    return replace(grown, post=(), keys=keys, fuses="")
 
 
 def _narrowed(call: Call, node: Node) -> Call | None:
@@ -70,17 +58,6 @@ def _narrowed(call: Call, node: Node) -> Call | None:
     if not fits or call.sum is not None or call.op not in _SUMMING:
         return None
     return replace(call.followed_by("bf16", (node,)), dst=replace(call.dst, dtype="bf16"))
-
-
-def _clamped(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
-    low, value, high = node.inputs
-    if value is not call.result:
-        return None
-    bounds = [look_through(graph, v, node, inside) for v in (low, high)]
-    scalars = [_scalar(v) for v in bounds]
-    if scalars[0] is None or scalars[1] is None:
-        return None
-    return call.followed_by("clip", (*bounds[0].nodes, *bounds[1].nodes, node), _eltwise(("clip", scalars[0], scalars[1])))
 
 
 def _scalar(view: View) -> float | None:
@@ -99,9 +76,9 @@ def _combined(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | No
         function = with_scalar("add" if node.op == "add_any" else node.op, scalar, other_first)
         if function is None:
             return None
-        label = "relu" if function == ("relu", 0, 0) else node.op
+        label = "relu" if function is RELU else node.op
         return call.followed_by(label, nodes, _eltwise(function))
-    if isinstance(view.value, Constant) or node.op == "pow":
+    if isinstance(view.value, Constant) or node.op not in _BINARY:
         return None
     memory = _tail_memory(call, view)
     if memory is None:

@@ -39,8 +39,8 @@ class View:
 
     def transposed(self, node: Node) -> View:
         permutation = [int(p) for p in node.params["permutation"]]
-        sizes = tuple(self.sizes[p] for p in permutation)
-        return replace(self, sizes=sizes, strides=tuple(self.strides[p] for p in permutation), nodes=(*self.nodes, node))
+        sizes, strides = (tuple(old[p] for p in permutation) for old in (self.sizes, self.strides))
+        return replace(self, sizes=sizes, strides=strides, nodes=(*self.nodes, node))
 
 
 def look_through(graph: Graph, value: Value, user: Node, inside: Inside) -> View:

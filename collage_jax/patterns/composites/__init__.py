@@ -24,10 +24,10 @@ the mean may be wider than that of ``x``.
 Boolean ``scale`` and ``shift`` say whether that input is there; vectors have as many elements as x along ``axis``, and
 are 1-D unless the program has them with size-1 dimensions.
 
-Attention: ``qk`` and ``av`` are the ``dimension_numbers`` of the two products, ``q_operand`` and ``v_operand`` say which
-operand of them q and v are; ``axis`` is the softmax's, in the scores. ``mask`` is "none", "bias" (added to the scaled
-scores), "keep" (where False, the score is ``fill``) or "drop" (where True); ``mask_dims`` gives for each dimension of
-the mask that of the scores.
+Attention: ``qk`` and ``av`` are the ``dimension_numbers`` of the two products, ``q_operand`` and ``v_operand`` say
+which operand of them q and v are; ``axis`` is the softmax's, in the scores. ``mask`` is "none", "bias" (added to the
+scaled scores), "keep" (where False, the score is ``fill``) or "drop" (where True); ``mask_dims`` gives for each
+dimension of the mask that of the scores, None where it is of size 1 and repeated.
 """
 
 from . import activations, batch_norm, normalisation, pooling, softmax, upsampling

@@ -9,7 +9,22 @@ import math
 
 from ..language import Term, any_, const, one_of, op
 from ..matcher import Match
-from ..vocabulary import absolute, add, clamp, div, exp, expm1, log1p, maximum, minimum, mul, neg, select_n, sub, tanh
+from ..vocabulary import (
+    absolute,
+    add,
+    clamp,
+    div,
+    exp,
+    expm1,
+    log1p,
+    maximum,
+    minimum,
+    mul,
+    neg,
+    select_n,
+    sub,
+    tanh,
+)
 from .algebra import chosen_if_positive, cube, product, scaled, square
 from .found import Params, PatternRecogniser, no_params
 
@@ -21,7 +36,11 @@ _RELU = one_of(maximum(X, 0), chosen_if_positive(X, X, const(0)))
 
 def _clipped(x: Term, low: Term, high: Term) -> Term:
     """min(max(x, low), high), max(min(x, high), low) or clamp."""
-    return one_of(minimum(maximum(x, low), high), maximum(minimum(x, high), low), clamp(low, x, high))
+    return one_of(
+        minimum(maximum(x, low), high),
+        maximum(minimum(x, high), low),
+        clamp(low, x, high),
+    )
 
 
 def _clip_params(match: Match) -> Params | None:
@@ -49,9 +68,10 @@ def _exp_minus_1(x: Term) -> Term:
     return one_of(expm1(x), sub(exp(x), 1), add(exp(x), -1))
 
 
-# where(x > 0, x, c * expm1(x)), the inner x perhaps made safe for differentiation   or   max(x, 0) + c * expm1(min(x, 0))
+# where(x > 0, x, c * expm1(x)), the inner x perhaps cut off above 0   or   max(x, 0) + c * expm1(min(x, 0))
+_NOT_POSITIVE = one_of(chosen_if_positive(X, const(0), X), minimum(X, 0), X)
 _ELU = one_of(
-    chosen_if_positive(X, X, _scaled_by_alpha(_exp_minus_1(one_of(chosen_if_positive(X, const(0), X), minimum(X, 0), X)))),
+    chosen_if_positive(X, X, _scaled_by_alpha(_exp_minus_1(_NOT_POSITIVE))),
     add(maximum(X, 0), _scaled_by_alpha(_exp_minus_1(minimum(X, 0)))),
 )
 
@@ -62,8 +82,10 @@ def _elu_params(match: Match) -> Params:
 
 # logistic(x)   or   1 / (1 + exp(-x))   or   (1 + tanh(x / 2)) / 2
 _SIGMOID = one_of(
-    op("logistic")(X), div(1, add(1, exp(neg(X)))), scaled(add(1, tanh(scaled(X, 0.5))), 0.5)
-)  # fmt: skip
+    op("logistic")(X),
+    div(1, add(1, exp(neg(X)))),
+    scaled(add(1, tanh(scaled(X, 0.5))), 0.5),
+)
 
 # x * sigmoid(x)   or   x / (1 + exp(-x))
 _SILU = one_of(mul(X, _SIGMOID), div(X, add(1, exp(neg(X)))))
@@ -71,8 +93,9 @@ _SILU = one_of(mul(X, _SIGMOID), div(X, add(1, exp(neg(X)))))
 # clip(x + 3, 0, 6) / 6   or   clip(x / 6 + 1/2, 0, 1)
 _RELU6_OF_X_PLUS_3 = _clipped(add(X, 3), const(0), const(6))
 _HARD_SIGMOID = one_of(
-    scaled(_RELU6_OF_X_PLUS_3, 1 / 6), _clipped(add(scaled(X, 1 / 6), 0.5), const(0), const(1))
-)  # fmt: skip
+    scaled(_RELU6_OF_X_PLUS_3, 1 / 6),
+    _clipped(add(scaled(X, 1 / 6), 0.5), const(0), const(1)),
+)
 
 # x * hard_sigmoid(x)   or   x * clip(x + 3, 0, 6) / 6
 _HARD_SWISH = one_of(mul(X, _HARD_SIGMOID), scaled(mul(X, _RELU6_OF_X_PLUS_3), 1 / 6))
@@ -80,13 +103,20 @@ _HARD_SWISH = one_of(mul(X, _HARD_SIGMOID), scaled(mul(X, _RELU6_OF_X_PLUS_3), 1
 # 1 + erf(x / sqrt 2), written so or as erfc(-x / sqrt 2)
 _TWICE_NORMAL_CDF = one_of(
     add(1, op("erf")(scaled(X, math.sqrt(0.5)))),
-    op("erfc")(one_of(scaled(neg(X), math.sqrt(0.5)), neg(scaled(X, math.sqrt(0.5))), scaled(X, -math.sqrt(0.5)))),
+    op("erfc")(
+        one_of(
+            scaled(neg(X), math.sqrt(0.5)),
+            neg(scaled(X, math.sqrt(0.5))),
+            scaled(X, -math.sqrt(0.5)),
+        )
+    ),
 )
 
 # 1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)), the argument in any association
 _SQRT_2_PI, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+_CUBIC_TERM = one_of(mul(cube(X), _CUBIC), mul(mul(X, _CUBIC), square(X)), mul(mul(mul(X, _CUBIC), X), X))
 _TANH_ARGUMENT = one_of(
-    mul(add(X, mul(cube(X), _CUBIC)), _SQRT_2_PI),
+    mul(add(X, _CUBIC_TERM), _SQRT_2_PI),
     product(X, const(_SQRT_2_PI), add(1, mul(square(X), _CUBIC))),
     product(X, const(_SQRT_2_PI), add(1, product(X, X, const(_CUBIC)))),
 )
@@ -95,13 +125,20 @@ _TWICE_TANH_CDF = add(1, tanh(_TANH_ARGUMENT))
 
 def _half_of_product(x: Term, other: Term) -> Term:
     """x * other / 2 in any association."""
-    return one_of(scaled(mul(x, other), 0.5), mul(scaled(x, 0.5), other), mul(x, scaled(other, 0.5)))
+    return one_of(
+        scaled(mul(x, other), 0.5),
+        mul(scaled(x, 0.5), other),
+        mul(x, scaled(other, 0.5)),
+    )
 
 
 # logaddexp(x, 0) as JAX writes it:   where(x - 0 != x - 0, x + 0, max(x, 0) + log1p(exp(-|x - 0|)))
 _DIFFERENCE = one_of(sub(X, 0), X)
 _STABLE_SOFTPLUS = add(maximum(X, 0), log1p(exp(neg(absolute(_DIFFERENCE)))))
-_SOFTPLUS = one_of(select_n(op("ne")(_DIFFERENCE, _DIFFERENCE), _STABLE_SOFTPLUS, add(X, 0)), _STABLE_SOFTPLUS)
+_SOFTPLUS = one_of(
+    select_n(op("ne")(_DIFFERENCE, _DIFFERENCE), _STABLE_SOFTPLUS, add(X, 0)),
+    _STABLE_SOFTPLUS,
+)
 
 RECOGNISERS = (
     PatternRecogniser("relu", _RELU, no_params),
@@ -113,8 +150,16 @@ RECOGNISERS = (
     PatternRecogniser("silu", _SILU, no_params),
     PatternRecogniser("hard_sigmoid", _HARD_SIGMOID, no_params),
     PatternRecogniser("hard_swish", _HARD_SWISH, no_params),
-    PatternRecogniser("gelu", _half_of_product(X, _TWICE_NORMAL_CDF), lambda match: {"approximate": False}),
-    PatternRecogniser("gelu", _half_of_product(X, _TWICE_TANH_CDF), lambda match: {"approximate": True}),
+    PatternRecogniser(
+        "gelu",
+        _half_of_product(X, _TWICE_NORMAL_CDF),
+        lambda match: {"approximate": False},
+    ),
+    PatternRecogniser(
+        "gelu",
+        _half_of_product(X, _TWICE_TANH_CDF),
+        lambda match: {"approximate": True},
+    ),
     PatternRecogniser("softplus", _SOFTPLUS, no_params),
     PatternRecogniser("mish", mul(X, tanh(_SOFTPLUS)), no_params),
 )

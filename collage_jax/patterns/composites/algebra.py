@@ -17,7 +17,12 @@ def product(a: Term, b: Term, c: Term) -> Term:
 
 
 def square(term: Term) -> Term:
-    return one_of(op("square")(term), op("integer_pow")(term, y=2), mul(term, term), op("pow")(term, 2))
+    return one_of(
+        op("square")(term),
+        op("integer_pow")(term, y=2),
+        mul(term, term),
+        op("pow")(term, 2),
+    )
 
 
 def cube(term: Term) -> Term:
@@ -51,7 +56,10 @@ def total(term: Term) -> Term:
 def average(term: Term, count: str) -> Term:
     """The mean over the pattern's ``axes``: sum / n or sum * (1/n), n captured as ``count``."""
     summed = total(term)
-    return one_of(div(summed, const(name=count)), mul(summed, const(name=count, reading=_whole_inverse)))
+    return one_of(
+        div(summed, const(name=count)),
+        mul(summed, const(name=count, reading=whole_inverse)),
+    )
 
 
 def largest(term: Term) -> Term:
@@ -60,6 +68,6 @@ def largest(term: Term) -> Term:
     return spread(one_of(reduced, maximum(spread(reduced), -float("inf"))))
 
 
-def _whole_inverse(number: float) -> float:
+def whole_inverse(number: float) -> float:
     """1 / number, rounded to the whole number it stands for."""
     return float(round(1 / number))

@@ -1,6 +1,6 @@
 """Attention as one composite: two products around a softmax.
 
-        q, k -> dot_general -> [mul or div by a constant] -> [add bias | where mask] -> softmax -> dot_general <- v
+q, k -> dot_general -> [mul or div by a constant] -> [add bias | where mask] -> softmax -> dot_general <- v
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def _attention() -> Term:
         scaled,
     ).named("scores")
     weights, v = softmax_of(scores), any_("v")
-    return one_of(op("dot_general")(weights, v).named("weights_first"), op("dot_general")(v, weights).named("v_first"))
+    return one_of(
+        op("dot_general")(weights, v).named("weights_first"),
+        op("dot_general")(v, weights).named("v_first"),
+    )
 
 
 _PATTERN = Pattern("attention", _attention())

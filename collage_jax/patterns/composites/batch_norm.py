@@ -20,7 +20,12 @@ def _batch_norm() -> Term:
 
     or, with the factor f = rsqrt(variance + epsilon) * scale, x * f + (shift - mean * f).
     """
-    x, mean, scale, shift = any_("x", exact=True), any_("mean"), any_("scale"), any_("shift")
+    x, mean, scale, shift = (
+        any_("x", exact=True),
+        any_("mean"),
+        any_("scale"),
+        any_("shift"),
+    )
     safe = spread(add(spread(any_("variance")), const(name="epsilon")))
     deviation, factor = spread(square_root(safe)), spread(inverse_square_root(safe))
     scaled_factor = one_of(spread(mul(factor, scale)), spread(div(scale, deviation)))
@@ -44,7 +49,12 @@ def _params(match: Match) -> Params | None:
         return None
     if not are_vectors(match, _VECTORS, axis, x):
         return None
-    return {"axis": axis, "epsilon": epsilon, "scale": "scale" in match, "shift": "shift" in match}
+    return {
+        "axis": axis,
+        "epsilon": epsilon,
+        "scale": "scale" in match,
+        "shift": "shift" in match,
+    }
 
 
 RECOGNISERS = (PatternRecogniser("batch_norm", _batch_norm(), _params, ("x", *_VECTORS)),)

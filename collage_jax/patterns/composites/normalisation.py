@@ -1,7 +1,7 @@
 """Layer norm and RMS norm: x over a measure of its size along one axis, then scale and shift.
 
-    y = (x - mean) / sqrt(variance + epsilon) * scale + shift          epsilon may stand outside the root
-    y =  x         / sqrt(mean(x^2) + epsilon) * scale
+y = (x - mean) / sqrt(variance + epsilon) * scale + shift          epsilon may stand outside the root
+y =  x         / sqrt(mean(x^2) + epsilon) * scale
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def _with_epsilon(term: Term) -> Term:
 def _normalised(top: Term, moment: Term) -> Term:
     """``top`` over the root of ``moment``, perhaps scaled; the scale may be multiplied in at any point."""
     deviation = one_of(
-        spread(square_root(_with_epsilon(moment))), spread(add(spread(square_root(moment)), const(name="outside")))
+        spread(square_root(_with_epsilon(moment))),
+        spread(add(spread(square_root(moment)), const(name="outside"))),
     )
     factor = one_of(spread(inverse_square_root(_with_epsilon(moment))), spread(inverse(deviation)))
     scaled_top = mul(top, _SCALE)
@@ -96,8 +97,18 @@ def _rms_norm_params(match: Match) -> Params | None:
 
 
 RECOGNISERS = (
-    PatternRecogniser("layer_norm", _layer_norm(), _layer_norm_params, ("x", "scale", "shift"), through_casts=True),
     PatternRecogniser(
-        "rms_norm", _normalised(_X, spread(average(square(_X), "n"))), _rms_norm_params, ("x", "scale"), through_casts=True
+        "layer_norm",
+        _layer_norm(),
+        _layer_norm_params,
+        ("x", "scale", "shift"),
+        through_casts=True,
+    ),
+    PatternRecogniser(
+        "rms_norm",
+        _normalised(_X, spread(average(square(_X), "n"))),
+        _rms_norm_params,
+        ("x", "scale"),
+        through_casts=True,
     ),
 )

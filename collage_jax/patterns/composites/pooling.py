@@ -13,7 +13,7 @@ from ..dimensions import is_spreader
 from ..language import any_, const, one_of, op, spread
 from ..matcher import Match, Matcher
 from ..vocabulary import div, is_spatial, mul
-from .algebra import average
+from .algebra import average, whole_inverse
 from .found import Found, Params, PatternRecogniser
 from .shapes import stands_straight, whole_axes
 
@@ -25,7 +25,7 @@ _WINDOW_SUM = op("reduce_window_sum")(_X).named("sum")
 # window sum of x, divided by the size of the window   or   by the window sum of ones
 _AVERAGE = one_of(
     div(_WINDOW_SUM, const(name="count")),
-    mul(_WINDOW_SUM, const(name="inverse_count")),
+    mul(_WINDOW_SUM, const(name="count", reading=whole_inverse)),
     div(_WINDOW_SUM, spread(op("reduce_window_sum")(const(1)).named("ones"))),
 )
 
@@ -54,9 +54,7 @@ def _avg_pool_params(match: Match) -> Params | None:
     size = math.prod(window["window_dimensions"])
     if "ones" in match:
         return {**window, "count_include_pad": False} if _counts_inside(match, window) else None
-    numbers = match.numbers
-    whole = numbers["count"] == size if "count" in numbers else math.isclose(numbers["inverse_count"] * size, 1, rel_tol=1e-6)
-    return {**window, "count_include_pad": True} if whole else None
+    return {**window, "count_include_pad": True} if match.numbers["count"] == size else None
 
 
 def _counts_inside(match: Match, window: dict[str, Any]) -> bool:
@@ -91,20 +89,32 @@ def _max_pools(matcher: Matcher) -> Iterable[Found]:
     for node in matcher.nodes("reduce_window_max"):
         x = node.inputs[0]
         if is_float(x.dtype) and all(n == 1 for n in _dilation(node.params, "base_dilation", x.ndim)):
-            params = {**_window(node.params), "window_dilation": _dilation(node.params, "window_dilation", x.ndim)}
+            params = {
+                **_window(node.params),
+                "window_dilation": _dilation(node.params, "window_dilation", x.ndim),
+            }
             yield Found("max_pool", params, (x,), (node,), node)
 
 
 def _global_max_pools(matcher: Matcher) -> Iterable[Found]:
-    """Maxima over exactly the spatial dimensions, with the reshape that keeps them."""
+    """Maxima over exactly the spatial dimensions, with the reshape that keeps them.
+
+    A maximum along the last dimension alone is left: it is more often part of a softmax's gradient.
+    """
     for node in matcher.nodes("reduce_max"):
         x = node.inputs[0]
-        if not is_float(x.dtype) or not is_spatial(node):
-            continue
         axes = whole_axes(node.params["axes"])
+        if not is_float(x.dtype) or not is_spatial(node) or axes == (x.ndim - 1,):
+            continue
         root = _restoring_reader(matcher, node, axes) or node
         nodes = Region.of(matcher.graph, {node, root}).nodes
-        yield Found("global_max_pool", {"axes": axes, "keepdims": root is not node}, (x,), nodes, root)
+        yield Found(
+            "global_max_pool",
+            {"axes": axes, "keepdims": root is not node},
+            (x,),
+            nodes,
+            root,
+        )
 
 
 def _restoring_reader(matcher: Matcher, node: Node, axes: tuple[int, ...]) -> Node | None:

@@ -12,19 +12,22 @@ from .shapes import stands_straight, whole_axes
 
 def softmax_of(x: Term) -> Term:
     """
-        x ---------> sub -> exp -+-----------> div
-        |             |          |              |
-        +-> reduce_max           +-> reduce_sum-+
+    x ---------> sub -> exp -+-----------> div
+    |             |          |              |
+    +-> reduce_max           +-> reduce_sum-+
     """
     numerator = exp(sub(x, largest(x)))
-    return one_of(div(numerator, total(numerator)), mul(numerator, spread(inverse(total(numerator)))))
+    return one_of(
+        div(numerator, total(numerator)),
+        mul(numerator, spread(inverse(total(numerator)))),
+    )
 
 
 def log_softmax_of(x: Term) -> Term:
     """
-        x ---------> sub -+-----------------------> sub
-        |             |   |                          |
-        +-> reduce_max    +-> exp -> reduce_sum -> log
+    x ---------> sub -+-----------------------> sub
+    |             |   |                          |
+    +-> reduce_max    +-> exp -> reduce_sum -> log
     """
     shifted = sub(x, largest(x))
     return sub(shifted, spread(log(total(exp(shifted)))))

@@ -11,8 +11,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...graph.ir import Node, Value
 from ...graph.region import Region
+from ..arithmetic import compute_array
 from ..constants import is_float
 from ..dimensions import frame_before, identity, is_spreader
 from ..matcher import Matcher
@@ -25,19 +28,19 @@ class _Step:
 
     x: Value
     factors: tuple[int, ...]
-    nodes: tuple[Node, ...]
+    nodes: frozenset[Node]
 
 
 def _steps_behind(matcher: Matcher, out: Value) -> _Step | None:
     """The longest run of upsamplings that ends in ``out``, all read only within it."""
-    step = _merged_broadcast(matcher, out)
+    step = _merged_broadcast(matcher, out) or _gather(matcher, out)
     if step is None:
         return None
     before = _steps_behind(matcher, step.x) if matcher.graph.only_user(step.x) is not None else None
     if before is None:
         return step
     factors = tuple(a * b for a, b in zip(before.factors, step.factors, strict=True))
-    return _Step(before.x, factors, before.nodes + step.nodes)
+    return _Step(before.x, factors, before.nodes | step.nodes)
 
 
 def _merged_broadcast(matcher: Matcher, out: Value) -> _Step | None:
@@ -52,8 +55,33 @@ def _merged_broadcast(matcher: Matcher, out: Value) -> _Step | None:
         x, frame = node.inputs[0], frame_before(node, frame)
         factors = _factors(x, frame, wide.shape, out.shape)
         if factors is not None:
-            return _Step(x, factors, tuple(reversed(nodes)))
+            return _Step(x, factors, frozenset(nodes))
     return None
+
+
+def _gather(matcher: Matcher, out: Value) -> _Step | None:
+    """``jax.image.resize`` by a whole factor: slices of one dimension, each index repeated."""
+    node = matcher.graph.producer.get(out)
+    if node is None or node.op != "gather":
+        return None
+    x, indices = node.inputs
+    numbers = node.params["dimension_numbers"]
+    axes = tuple(int(d) for d in numbers.collapsed_slice_dims)
+    if len(axes) != 1 or tuple(numbers.start_index_map) != axes or numbers.operand_batching_dims or out.ndim != x.ndim:
+        return None
+    (axis,) = axes
+    slices = tuple(1 if d == axis else n for d, n in enumerate(x.shape))
+    others = tuple(d for d in range(x.ndim) if d != axis)
+    if tuple(node.params["slice_sizes"]) != slices or tuple(int(d) for d in numbers.offset_dims) != others:
+        return None
+    factor, left_over = divmod(out.shape[axis], x.shape[axis])
+    computed = compute_array(matcher.graph, indices)
+    if computed is None or left_over or factor < 2 or indices.shape != (out.shape[axis], 1):
+        return None
+    positions, makers = computed
+    if not np.array_equal(positions[:, 0], np.arange(out.shape[axis]) // factor):
+        return None
+    return _Step(x, tuple(factor if d == axis else 1 for d in range(x.ndim)), makers | {node})
 
 
 def _factors(
@@ -79,7 +107,7 @@ def _factors(
 
 
 def _upsamplings(matcher: Matcher) -> Iterable[Found]:
-    for root in matcher.nodes("reshape"):
+    for root in matcher.nodes("gather", "reshape"):
         step = _steps_behind(matcher, root.out) if is_float(root.out.dtype) else None
         if step is not None:
             nodes = Region.of(matcher.graph, step.nodes).nodes
