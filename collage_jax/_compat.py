@@ -19,6 +19,7 @@ from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
 from jax._src.lib import _jax as _jaxlib_jax
 from jax.extend import core as jex_core
+from jax.interpreters import mlir as _mlir
 
 Literal = jex_core.Literal
 Var = jex_core.Var
@@ -89,7 +90,7 @@ _UNKNOWN_SIGNATURE = inspect.signature(lambda *args, **kwargs: None)
 
 def with_aval(array: Any, aval: Any) -> Any:
     """``array`` with the weak type that ``aval`` has; shape and dtype are equal already."""
-    if _core.get_aval(array).weak_type == aval.weak_type:
+    if jax.typeof(array).weak_type == aval.weak_type:
         return array
     return _lax._convert_element_type(array, aval.dtype, weak_type=aval.weak_type)
 
@@ -99,3 +100,27 @@ def typeof(leaf: Any) -> Any:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return _core.ShapedArray(leaf.shape, leaf.dtype, weak_type=leaf.weak_type)
     return _core.shaped_abstractify(leaf)
+
+
+class SpreadOverDevices(Exception):
+    """Raised while a program made for one device is compiled for several."""
+
+
+def for_one_device(array: Any) -> Any:
+    """``array``; a program that holds it this way raises ``SpreadOverDevices`` when it is compiled for several devices.
+
+    How arguments are spread is known only then, and the partitioner would gather the operands of a foreign call.
+    """
+    return _one_device.bind(array)
+
+
+def _lower_one_device(ctx: Any, array: Any) -> list[Any]:
+    if getattr(ctx.module_context.axis_context, "num_devices", 1) > 1:
+        raise SpreadOverDevices
+    return [array]
+
+
+_one_device = jex_core.Primitive("for_one_device")
+_one_device.def_impl(lambda array: array)
+_one_device.def_abstract_eval(lambda aval: aval)
+_mlir.register_lowering(_one_device, _lower_one_device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from .backends import registry
@@ -78,10 +79,14 @@ def _checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:
         return None
     if isinstance(names, str):
         raise TypeError(f"`backends` must be a sequence of names, got the string {names!r}; write [{names!r}]")
+    if not isinstance(names, Iterable):
+        raise TypeError(f"`backends` must be a sequence of names, got {names!r}; omit it to allow every one")
     names = tuple(names)
     for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"`backends` must hold names, got {name!r}; see collage_jax.backends() for those there are")
         registry.get(name)
-    return names
+    return tuple(dict.fromkeys(names))
 
 
 def _checked_tune(mode: str | None) -> str:
@@ -93,7 +98,7 @@ def _checked_tune(mode: str | None) -> str:
 
 def _checked_budget(seconds: float | None) -> float:
     seconds = config.budget_s if seconds is None else seconds
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+    if not isinstance(seconds, Real) or isinstance(seconds, bool):
         raise TypeError(f"`budget_s` must be a number of seconds, got {type(seconds).__name__}; omit it for 60")
     if not seconds >= 0:
         raise ValueError(f"`budget_s` must be >= 0 seconds, got {seconds}; omit it for 60")
@@ -103,14 +108,16 @@ def _checked_budget(seconds: float | None) -> float:
 def _checked_tolerance(tolerance: float | None) -> float | None:
     if tolerance is None:
         return None
-    if not isinstance(tolerance, (int, float)) or not tolerance >= 0:
+    if not isinstance(tolerance, Real) or isinstance(tolerance, bool):
+        raise TypeError(f"`tolerance` must be a number, got {tolerance!r}; omit it for the default of each dtype")
+    if not tolerance >= 0:
         raise ValueError(f"`tolerance` must be a number >= 0, got {tolerance!r}; omit it for the default of each dtype")
     return float(tolerance)
 
 
 def _checked_argnums(name: str, argnums: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    numbers = tuple(argnums) if isinstance(argnums, Iterable) else (argnums,)
     for number in numbers:
-        if not isinstance(number, int) or isinstance(number, bool):
+        if not isinstance(number, Integral) or isinstance(number, bool):
             raise TypeError(f"`{name}` must hold integers, got {number!r}; give positions of arguments, counted from 0")
-    return numbers
+    return tuple(map(int, numbers))

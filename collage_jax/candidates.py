@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from .backends.base import Backend, Unsupported
+from .backends.base import Backend, Proposal, Unsupported
 from .graph.canonical import region_key
 from .graph.ir import Graph, Node, Value
 from .graph.region import Region
@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A region that a backend's pattern matched and the backend refused."""
+    """A region that a backend's pattern matched and the backend refused; without ``ops`` it refused the whole function."""
 
     ops: tuple[str, ...]
     backend: str
@@ -57,7 +57,10 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
     regions: dict[tuple[int, ...], Region] = {}
     for backend in backends:
         seen: set[tuple[int, ...]] = set()
-        for proposal in backend.propose(graph):
+        proposals, failure = _proposals(backend, graph)
+        if failure is not None:
+            refusals[Refusal((), backend.name, failure.reason)] = None
+        for proposal in proposals:
             region = Region.of(graph, proposal.nodes)
             if region.indices in seen:
                 continue
@@ -71,6 +74,19 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
     return Candidates(graph, tuple(found + _xla_candidates(graph, regions, frozen)), tuple(refusals))
 
 
+def _proposals(backend: Backend, graph: Graph) -> tuple[list[Proposal], Unsupported | None]:
+    """What ``backend`` proposes, and why it stopped if it failed on the way."""
+    found: list[Proposal] = []
+    try:
+        for proposal in backend.propose(graph):
+            if not proposal.nodes or not all(node in graph.position for node in proposal.nodes):
+                raise ValueError(f"{proposal.label} must hold nodes of this graph, got {proposal.nodes}")
+            found.append(proposal)
+    except Exception as error:  # a broken backend must not break the function
+        return found, Unsupported(f"`propose` failed: {type(error).__name__}: {error}")
+    return found, None
+
+
 def _refusal(backend: Backend, region: Region) -> Unsupported | None:
     if not region.is_convex:
         return Unsupported("the region is not convex: a path leaves it and comes back")
@@ -78,7 +94,13 @@ def _refusal(backend: Backend, region: Region) -> Unsupported | None:
         return Unsupported(
             "the region holds an operation that must keep its place (an effect, a collective, randomness)"
         )
-    return backend.supports(region)
+    try:
+        refusal = backend.supports(region)
+    except Exception as error:  # a broken backend must not break the function
+        return Unsupported(f"`supports` failed: {type(error).__name__}: {error}")
+    if refusal is None or isinstance(refusal, Unsupported):
+        return refusal
+    return Unsupported(f"`supports` must return None or Unsupported(reason), got {refusal!r}")
 
 
 def _candidate(region: Region, backend: str, label: str, frozen: frozenset[Value]) -> Candidate:

@@ -17,6 +17,14 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(n.strip() for n in text.split(",") if n.strip()) if text else None
 
 
+def _seconds(variable: str, default: float) -> float:
+    text = os.environ.get(variable)
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise ValueError(f"{variable} must be a number of seconds, got {text!r}; unset it for {default:g}") from None
+
+
 def _cache_dir() -> Path:
     chosen = os.environ.get("COLLAGE_JAX_CACHE_DIR")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -32,9 +40,9 @@ class Config:
     ``COLLAGE_JAX_CACHE_DIR``.
     """
 
-    tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE", "two-level"))
+    tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE") or "two-level")
     backends: tuple[str, ...] | None = field(default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_BACKENDS")))
-    budget_s: float = field(default_factory=lambda: float(os.environ.get("COLLAGE_JAX_BUDGET_S", "60")))
+    budget_s: float = field(default_factory=lambda: _seconds("COLLAGE_JAX_BUDGET_S", 60.0))
     cache_dir: Path = field(default_factory=_cache_dir)
 
 

@@ -32,6 +32,10 @@ class _Untuned(Exception):
     """Raised while ``jax.jit`` traces a signature that has no program yet."""
 
 
+class _Interpreted(Exception):
+    """Raised where nothing is traced because the user wants to see each step (``jax.disable_jit``)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Program:
     """What serves one signature.
@@ -80,18 +84,20 @@ class Jitted:
         self._frozen_sets = FrozenSets()
         self._lock = threading.RLock()
         self._off = settings.tune == "off"
+        #: Set by the first arguments spread over devices. ``jax.jit`` keeps no failed compilation, so looking at each
+        #: call's arguments is cheaper from then on.
+        self._looks_for_spread = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._off or not _compat.is_top_level():
+        if self._off or not _compat.is_top_level() or (self._looks_for_spread and _is_spread((args, kwargs))):
             return self._plain(*args, **kwargs)
-        if self._roles.frozen:
-            return self._call_frozen(args, kwargs)
         try:
-            return self._placed(*args, **kwargs)
-        except _Untuned:
-            pass
-        self._program(args, kwargs)
-        return self._call_placed(args, kwargs)
+            return self._call_frozen(args, kwargs) if self._roles.frozen else self._placed(*args, **kwargs)
+        except (_Untuned, _compat.SpreadOverDevices):
+            serve = self._first_call
+        except _Interpreted:
+            serve = self._interpreted
+        return serve(args, kwargs)  # outside the handlers, so that errors of the function do not drag ours along
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else Bound(self, instance)
@@ -132,57 +138,66 @@ class Jitted:
         return self._roles.positional(args, kwargs) if self._roles.frozen else (args, kwargs)
 
     def _inspectable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._off or not _compat.is_top_level():
+        if self._off or not _compat.is_top_level() or _is_spread((args, kwargs)):
             return self._plain
         self._program(*self._normalised(args, kwargs))
         return self._placed
 
     # -- without frozen arguments --------------------------------------------------------------------------------------
 
-    def _call_placed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _interpreted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._fun(*args, **kwargs)
+
+    def _first_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of a new signature, or with arguments spread over devices."""
+        if _is_spread((args, kwargs)):
+            self._looks_for_spread = True
+            return self._plain(*args, **kwargs)
+        self._program(*self._normalised(args, kwargs))
         try:
-            return self._placed(*args, **kwargs)
-        except _Untuned:  # another thread cleared the cache
+            return self._call_frozen(args, kwargs) if self._roles.frozen else self._placed(*args, **kwargs)
+        except (_Untuned, _compat.SpreadOverDevices):  # another thread cleared the cache; arrays closed over are spread
             return self._plain(*args, **kwargs)
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``jax.jit`` traces: the placed program of this signature, or the function itself where XLA is fastest."""
-        if _compat.is_top_level():  # nothing is being traced: the user wants to see each step (``jax.disable_jit``)
-            return self._fun(*args, **kwargs)
-        given = args, kwargs
-        if self._roles.frozen:
-            args, kwargs = self._roles.positional(args, kwargs)
+        if _compat.is_top_level():
+            raise _Interpreted
+        args, kwargs = self._normalised(args, kwargs)
         program = self._programs.get(self._key(args, kwargs))
         if program is None:
             raise _Untuned
         lowered = program.tuned.lowered
         if lowered is None:
-            return self._undonated(*given[0], **given[1])
+            return self._undonated(*args, **kwargs)
         leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
         held = set(program.frozen_leaves)
         prepared = lowered.prepare(*(leaves[i] for i in program.frozen_leaves)) if held else program.prepared
         results = lowered.run(prepared, *(leaf for i, leaf in enumerate(leaves) if i not in held))
-        return jax.tree.unflatten(program.out_tree, results)
+        return _unflatten(program.out_tree, results)
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-        return key_of(self._roles.dynamic(args, kwargs), self._roles.static(args, kwargs))
+        key = key_of(self._roles.dynamic(args, kwargs), self._roles.static(args, kwargs))
+        try:
+            hash(key)
+        except TypeError as error:
+            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list, or trace it") from error
+        return key
 
     # -- tuning --------------------------------------------------------------------------------------------------------
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """The program for these arguments, tuned now if there is none."""
+        if _is_spread((args, kwargs)):
+            return self._tune(args, kwargs, spread=True)  # not kept: other arguments of this key may be on one device
         key = self._key(args, kwargs)
-        try:
-            hash(key)
-        except TypeError as error:
-            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list, or trace it") from error
         with self._lock:
             program = self._programs.get(key)
             if program is None:
                 program = self._programs[key] = self._tune(args, kwargs)
         return program
 
-    def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+    def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool = False) -> Program:
         traced = self._undonated.trace(*args, **kwargs)
         out_tree = jax.tree.structure(traced.out_info)
         leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
@@ -197,7 +212,7 @@ class Jitted:
             arrays,
             lambda: jax.tree.leaves(self._undonated(*full_args, **full_kwargs)),
             self._settings,
-            spread_over_devices=any(_device_count(leaf) > 1 for leaf in leaves),
+            spread_over_devices=spread,
         )
         if tuned.lowered is None:
             return Program(tuned, out_tree, frozen_leaves)
@@ -210,8 +225,6 @@ class Jitted:
     # -- with frozen arguments -----------------------------------------------------------------------------------------
 
     def _call_frozen(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if jax.config.jax_disable_jit:
-            return self._fun(*args, **kwargs)
         if len(args) <= self._roles.frozen[-1]:
             args, kwargs = self._roles.positional(args, kwargs)
         held = self._frozen_sets.find([args[i] for i in self._roles.frozen])
@@ -221,11 +234,14 @@ class Jitted:
             except _Untuned:
                 pass
         key = self._open_key(args, kwargs)
-        program, prepared = held.get(key) or held.put(key, lambda: self._prepared(args, kwargs))
-        try:
-            return self._run(program, prepared, args, kwargs)
-        except _Untuned:  # another thread cleared the cache
-            return self._plain(*args, **kwargs)
+        served = held.get(key)
+        if served is None:
+            if jax.config.jax_disable_jit:
+                raise _Interpreted
+            if _is_spread((args, kwargs)):
+                raise _compat.SpreadOverDevices
+            served = held.put(key, lambda: self._prepared(args, kwargs))
+        return self._run(*served, args, kwargs)
 
     def _run(self, program: Program, prepared: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if program.call is None:
@@ -248,10 +264,12 @@ class Jitted:
         """The part that runs each call: ``call(prepared, *args, **kwargs)``, for arguments of this key."""
 
         def call(prepared: Any, *args: Any, **kwargs: Any) -> Any:
+            if _compat.is_top_level():
+                raise _Interpreted
             if self._key(args, kwargs) != key:
                 raise _Untuned
             leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
-            return jax.tree.unflatten(out_tree, lowered.run(prepared, *leaves))
+            return _unflatten(out_tree, lowered.run(prepared, *leaves))
 
         return jax.jit(call, **self._roles.shifted())
 
@@ -260,7 +278,7 @@ class Bound:
     # A decorated function looked up on an instance: ``functools.partial`` cannot bind its other methods, and a Python
     # method would lose the instance in ``model.apply.explain(x)``.
 
-    __slots__ = ("__func__", "__self__")
+    __slots__ = ("__func__", "__self__", "__weakref__")
 
     def __init__(self, function: Jitted, instance: Any) -> None:
         self.__func__ = function
@@ -280,6 +298,9 @@ class Bound:
 
     def trace(self, *args: Any, **kwargs: Any) -> Any:
         return self.__func__.trace(self.__self__, *args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bound, (self.__func__, self.__self__)
 
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
@@ -311,8 +332,13 @@ def _like(fun: Callable[..., Any], body: Callable[[tuple[Any, ...], dict[str, An
     inner = fun
     while isinstance(inner, functools.partial):
         inner = inner.func
-    traced.__name__ = traced.__qualname__ = type(inner).__name__
-    return functools.update_wrapper(traced, inner if hasattr(inner, "__name__") else fun, updated=())
+    traced.__name__ = getattr(inner, "__name__", type(inner).__name__)
+    traced.__qualname__ = getattr(inner, "__qualname__", traced.__name__)
+    return functools.update_wrapper(traced, fun, updated=())
+
+
+def _unflatten(out_tree: Any, results: list[Any]) -> Any:
+    return jax.tree.unflatten(out_tree, [_compat.for_one_device(r) for r in results[:1]] + results[1:])
 
 
 def _concrete(leaf: Any, number: int) -> Any:
@@ -323,6 +349,7 @@ def _concrete(leaf: Any, number: int) -> Any:
     return _compat.with_aval(draw([Value(aval)], seed=number)[0], aval)
 
 
-def _device_count(leaf: Any) -> int:
-    sharding = getattr(leaf, "sharding", None)
-    return len(sharding.device_set) if sharding is not None and hasattr(sharding, "device_set") else 1
+def _is_spread(arguments: Any) -> bool:
+    """True if an array among ``arguments`` lies on several devices."""
+    shardings = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(arguments))
+    return any(len(getattr(sharding, "device_set", ())) > 1 for sharding in shardings)

@@ -1,14 +1,14 @@
 """Sets of frozen arguments that were seen, and what was packed from them.
 
 JAX arrays cannot change, so the same object means the same weights. NumPy arrays can: a copy is kept and compared by
-content on every call.
+content on every call. Of anything else that ``jax.jit`` takes nothing is known: it is never the same.
 """
 
 from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -21,31 +21,33 @@ SCALARS = (bool, int, float, complex, np.generic)
 
 
 class FrozenSet:
-    """One set of frozen arguments. ``only`` is its program and prepared arrays while it has just one program."""
+    """One set of frozen arguments, with a program and prepared arrays for each key of the other arguments.
+
+    ``only`` is the program with its arrays while there is just one.
+    """
 
     def __init__(self, leaves: list[Any], tree: Any) -> None:
-        self.leaves = leaves
+        self.kept = [_kept(leaf) for leaf in leaves]
         self.tree = tree
-        self.copies = [(i, leaf.copy()) for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
         self.only: tuple[Any, Any] | None = None
-        self._prepared: dict[Any, Any] = {}
+        self._served: dict[Hashable, tuple[Any, Any]] = {}
         self._lock = threading.Lock()
 
     def holds(self, leaves: list[Any], tree: Any) -> bool:
         """True if ``leaves`` are the arguments of this set."""
-        if tree != self.tree:
-            return False
-        if not all(map(operator.is_, leaves, self.leaves)) and not all(map(_same, leaves, self.leaves)):
-            return False
-        return all(_equal_bytes(leaves[i], copy) for i, copy in self.copies)
+        return tree == self.tree and (all(map(operator.is_, leaves, self.kept)) or all(map(_same, leaves, self.kept)))
 
-    def prepared_for(self, program: Any, prepare: Callable[[], Any]) -> Any:
-        """What ``program`` needs made of this set, made now if it was not yet."""
+    def get(self, key: Hashable) -> tuple[Any, Any] | None:
+        """The program for ``key`` with what was prepared for it; None if there is none yet."""
+        return self._served.get(key)
+
+    def put(self, key: Hashable, make: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+        """The same, made now if there is none."""
         with self._lock:
-            if program not in self._prepared:
-                self._prepared[program] = prepare()
-            self.only = (program, self._prepared[program]) if len(self._prepared) == 1 else None
-            return self._prepared[program]
+            if key not in self._served:
+                self._served[key] = make()
+            self.only = self._served[key] if len(self._served) == 1 else None
+            return self._served[key]
 
 
 class FrozenSets:
@@ -67,15 +69,26 @@ class FrozenSets:
         return found
 
 
-def _same(one: Any, other: Any) -> bool:
-    """True for the same object, or for scalars of the same type and value."""
-    if one is other:
+def _kept(leaf: Any) -> Any:
+    """What later leaves are compared with: what cannot change itself, a copy of an array, else something equal to nothing."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.copy()
+    return leaf if isinstance(leaf, (jax.Array, *SCALARS)) else object()
+
+
+def _same(leaf: Any, kept: Any) -> bool:
+    """True for the same object, and for NumPy arrays and scalars of the same type and content."""
+    if leaf is kept:
         return True
-    return isinstance(one, SCALARS) and type(one) is type(other) and bool(one == other or (one != one and other != other))
+    if isinstance(leaf, np.ndarray):
+        return isinstance(kept, np.ndarray) and _equal_bytes(leaf, kept)
+    if not isinstance(leaf, SCALARS) or type(leaf) is not type(kept):
+        return False
+    return leaf == kept if isinstance(leaf, int) else _equal_bytes(np.asarray(leaf), np.asarray(kept))
 
 
 def _equal_bytes(array: np.ndarray, copy: np.ndarray) -> bool:
-    # By bytes, so that NaN equals itself.
+    # By bytes, so that NaN equals itself and 0.0 is not -0.0.
     if array.shape != copy.shape or array.dtype != copy.dtype:
         return False
     if array.flags.c_contiguous and copy.flags.c_contiguous:

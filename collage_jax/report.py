@@ -28,7 +28,8 @@ def table(placement: Placement) -> str:
     for region in sorted(placement.regions, key=lambda r: -r.total_us):
         share = f"{region.total_us / total:.1%}" if total else ""
         rows.add_row(*map(Text, _cells(region, share)))
-    console.print(rows)
+    if placement.regions:
+        console.print(rows)
     _print_refusals(console, placement)
     for line in summary(placement):
         console.print(Text(line))
@@ -65,7 +66,7 @@ def _print_refusals(console: Console, placement: Placement) -> None:
     console.print(Text("Refused:"))
     counted: dict[tuple[str, str, str], int] = {}
     for refusal in placement.refusals:
-        key = (refusal.backend, "+".join(refusal.ops), refusal.reason)
+        key = (refusal.backend, "+".join(refusal.ops) or "everything", refusal.reason)
         counted[key] = counted.get(key, 0) + 1
     for (backend, ops, reason), count in counted.items():
         console.print(Text(f"  {backend}: {ops}{f' (x{count})' if count > 1 else ''}: {reason}"))
@@ -73,7 +74,8 @@ def _print_refusals(console: Console, placement: Placement) -> None:
 
 def summary(placement: Placement) -> list[str]:
     """The whole program in a few lines."""
-    lines = ["Regions: " + ", ".join(f"{name} {n}" for name, n in placement.counts().items())]
+    counts = ", ".join(f"{name} {n}" for name, n in placement.counts().items())
+    lines = [f"Regions: {counts}" if counts else "XLA runs everything."]
     if placement.xla_us is not None and placement.measured_us is not None:
         lines.append(
             f"jax.jit {placement.xla_us:.1f} us, placed {placement.measured_us:.1f} us"

@@ -25,28 +25,51 @@ class Roles:
 
     def dynamic(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Traced arguments, in the order in which ``jax.jit`` flattens them."""
-        nums = {n % len(args) if n < 0 else n for n in self.static_nums} if args else set()
-        positional = tuple(a for i, a in enumerate(args) if i not in nums)
+        static = self._static_places(len(args))
+        positional = tuple(a for i, a in enumerate(args) if i not in static)
         return positional, {k: v for k, v in kwargs.items() if k not in self.static_names}
 
     def static(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable:
-        """Static arguments with their places."""
-        nums = sorted({n % len(args) if n < 0 else n for n in self.static_nums}) if args else []
-        named = tuple((k, v) for k, v in sorted(kwargs.items()) if k in self.static_names)
-        return tuple((i, args[i]) for i in nums if i < len(args)), named
+        """Static arguments with their places. Their types count: 1, 1.0 and True are equal and mean different programs."""
+        placed = tuple((i, type(args[i]), args[i]) for i in sorted(self._static_places(len(args))))
+        return placed, tuple((k, type(v), v) for k, v in sorted(kwargs.items()) if k in self.static_names)
+
+    def with_static(self, args: Sequence[Any], dynamic: Sequence[Any]) -> tuple[Any, ...]:
+        """``args`` with the traced ones replaced by ``dynamic``."""
+        static = self._static_places(len(args))
+        rest = iter(dynamic)
+        return tuple(a if i in static else next(rest) for i, a in enumerate(args))
+
+    def open(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """``args`` with the frozen ones replaced by None."""
+        return tuple(None if i in self.frozen else a for i, a in enumerate(args))
 
     def frozen_leaves(self, args: Sequence[Any]) -> tuple[int, ...]:
         """Numbers of the flat traced inputs that belong to frozen arguments."""
         numbers: list[int] = []
         count = 0
+        static = self._static_places(len(args))
         for i, argument in enumerate(args):
-            if i in self.static_nums:
+            if i in static:
                 continue
             leaves = len(jax.tree.leaves(argument))
             if i in self.frozen:
                 numbers += range(count, count + leaves)
             count += leaves
         return tuple(numbers)
+
+    def shifted(self) -> dict[str, Any]:
+        """``jax.jit``'s arguments for a function that takes one more argument before all others."""
+        return {
+            "static_argnums": tuple(n if n < 0 else n + 1 for n in self.static_nums),
+            "static_argnames": tuple(self.static_names),
+            "donate_argnums": tuple(n if n < 0 else n + 1 for n in self.donated_nums),
+            "donate_argnames": tuple(self.donated_names),
+        }
+
+    def _static_places(self, count: int) -> set[int]:
+        """Places of the static arguments among ``count`` positional ones."""
+        return {n for number in self.static_nums if 0 <= (n := number if number >= 0 else count + number) < count}
 
     def positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call with every frozen argument in its position, also if it was given by name."""

@@ -16,6 +16,7 @@ from collage_jax.backends.base import Backend, PreparedKernel, Proposal, Unsuppo
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.ir import Graph, Node, Value
 from collage_jax.graph.region import Region
+from collage_jax.plan import Plan
 
 Wants = Callable[[Graph], Iterable[Iterable[int]]]
 Kernel = Callable[..., Any]
@@ -30,8 +31,8 @@ class Fake(Backend):
     """Runs regions with JAX's own primitives, spoiled by ``change``.
 
     ``wants`` gives the places of the nodes of each region proposed, ``change`` gets the right callable of a region and
-    gives the one that is used. ``emits`` counts calls of ``emit`` and ``emit_frozen``, ``runs`` how often a callable was
-    traced. With ``packs``, frozen operands are kept negated and flat.
+    gives the one that is used. ``emits`` counts calls of ``emit`` and ``emit_frozen``, ``runs`` how often a callable
+    was traced. With ``packs``, frozen operands are kept negated and flat.
     """
 
     def __init__(
@@ -171,8 +172,6 @@ def random_reads(rng: random.Random, count: int, density: float = 0.3) -> list[l
 
 def random_regions(rng: random.Random, graph: Graph, share: float = 0.8) -> list[Region]:
     """Disjoint convex regions without barriers, in a random order, that can all be run one after another."""
-    from collage_jax.plan import Plan
-
     chosen: list[Region] = []
     taken: set[Node] = set()
     for _ in range(4 * len(graph.nodes)):
@@ -266,7 +265,7 @@ CHEAP = tuple(name for name in STEPS if name not in {"cond", "scan", "while", "b
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A function of ``len(inputs)`` arrays. Each step applies an operation of ``STEPS`` to two values by their places."""
+    """A function of ``len(inputs)`` arrays. Each step applies one of ``STEPS`` to two values, given by their places."""
 
     inputs: tuple[Any, ...]
     steps: tuple[tuple[str, int, int], ...]
@@ -278,7 +277,7 @@ class Program:
         for name, i, j in self.steps:
             values.append(STEPS[name](values[i % len(values)], values[j % len(values)]))
         results = [values[i % len(values)] for i in self.returned]
-        return results + [1.5, np.int8(3)] if self.returns_constant else results
+        return [*results, 1.5, np.int8(3)] if self.returns_constant else results
 
 
 DTYPES = ("float32", "bfloat16", "int32", "complex64", "int8", "float16")

@@ -196,7 +196,7 @@ def test_a_beam_is_admitted_and_still_gives_a_cover():
     rng = random.Random(3)
     pieces = [Piece((n,), 10.0) for n in range(12)]
     pieces += [Piece(tuple(sorted(rng.sample(range(12), 2))), rng.random()) for _ in range(40)]
-    free = {n: () for n in range(12)}
+    free = dict.fromkeys(range(12), ())
     exact, narrow = cheapest_cover(pieces, free), cheapest_cover(pieces, free, beam=2)
     assert exact.exact
     assert not narrow.exact
@@ -210,14 +210,14 @@ def nasnet_like(cells):
     before, last = [], []
 
     def node(*inputs):
-        reads.append([i for i in inputs if i is not None])
+        reads.append(list(inputs))
         return len(reads) - 1
 
     rng = random.Random(0)
     for _ in range(cells):
         halves = []
         for start in (last, before):
-            chain = [node(*start), *(node(len(reads)) for _ in ())]
+            chain = [node(*start)]
             chain.append(node(chain[-1]))
             chain.append(node(chain[-1]))
             pieces += [Piece(tuple(chain), rng.uniform(10, 30)), Piece(tuple(chain[:2]), rng.uniform(8, 25))]

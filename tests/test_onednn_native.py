@@ -350,6 +350,8 @@ MATMUL = f"op=matmul src={memory((4, 8))} wei={memory((8, 2))} dst={memory((4, 2
         (MATMUL.replace(":8x1", ":8"), "as many strides"),
         (MATMUL.replace("4x8:8x1", "4x-8:8x1"), "negative dimension"),
         (MATMUL.replace("4x8", "4xx8"), "`` is not an integer"),
+        (MATMUL.replace(":8x1", ":any"), "`any` is not an integer"),
+        (MATMUL.replace(":8x1", ":9999999999999999x1"), "larger than any memory"),
         (MATMUL + " wei_reorder=yes", "`wei_reorder=yes`"),
         (MATMUL + " post=eltwise:unknown:0:0", "`post=eltwise:unknown:0:0`: no algorithm `unknown`"),
         (MATMUL + " post=sum:1|sum:1", "at most one sum"),

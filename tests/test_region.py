@@ -217,7 +217,12 @@ for node in graph.nodes:
 
 def test_keys_are_equal_in_another_process():
     def run(seed):
-        env = {"PATH": "", "JAX_PLATFORMS": "cpu", "PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(filter(None, sys.path))}
+        env = {
+            "PATH": "",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": ":".join(filter(None, sys.path)),
+        }
         command = [sys.executable, "-c", SCRIPT]
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
 

@@ -26,7 +26,7 @@ def region_key(region: Region, marked: Iterable[Value] = ()) -> str:
 
 
 def region_text(region: Region, marked: Iterable[Value] = ()) -> str:
-    """One line per node: ``op{parameters}(operands)->types``; operands are ``eI`` entries, ``vI`` values made inside."""
+    """One line per node: ``op{parameters}(operands)->types``; operands are ``eI`` entries, ``vI`` made inside."""
     marked = set(marked)
     names: dict[Value, str] = {}
     lines = []

@@ -56,7 +56,7 @@ class Constant(Value):
 
     @property
     def bits(self) -> str:
-        """Text equal for scalars that are equal bit for bit, in any process: tells -0.0 from 0.0, a NaN equals itself."""
+        """Text equal for scalars equal bit for bit, in any process: tells -0.0 from 0.0, and a NaN equals itself."""
         return np.asarray(self.val, self.dtype).tobytes().hex()
 
 
@@ -150,7 +150,7 @@ class Graph:
 
     @cached_property
     def predecessors(self) -> dict[int, frozenset[int]]:
-        """Places of the nodes that each node must follow, by place: those it reads, and before an effect the last one."""
+        """Places of the nodes that each must follow, by place: those it reads and, for an effect, the effect before."""
         found: dict[int, frozenset[int]] = {}
         effect: int | None = None
         for i, node in enumerate(self.nodes):

@@ -1,7 +1,7 @@
 """Regions: sets of nodes that run as one unit.
 
-*entry*: a value read inside the region and made outside it. *exit*: a value made inside and read outside, or returned by
-the graph. *convex*: no path leaves the region and comes back, so that the region can run as one step.
+*entry*: a value read inside the region and made outside it. *exit*: a value made inside and read outside, or returned
+by the graph. *convex*: no path leaves the region and comes back, so that the region can run as one step.
 """
 
 from __future__ import annotations

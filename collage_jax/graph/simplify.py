@@ -1,7 +1,7 @@
 """Tidying a traced graph without changing what it computes.
 
-Four steps: forward no-ops, merge equal nodes, drop dead ones, and give each user of a cheap broadcast its own copy (so that
-a bias or a scalar can be fused into every kernel that reads it; XLA merges what is left).
+Four steps: forward no-ops, merge equal nodes, drop dead ones, and give each user of a cheap broadcast its own copy (so
+that a bias or a scalar can be fused into every kernel that reads it; XLA merges what is left).
 """
 
 from __future__ import annotations

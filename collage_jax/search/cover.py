@@ -1,13 +1,13 @@
 """The cheapest cover of a graph by candidates, exactly.
 
-Nodes are numbered in topological order. A cover takes each node exactly once, and running its regions one after another
-must be possible: no cycle between regions. The dynamic programme walks the nodes in order; its state is the set of nodes
-already covered beyond the walk, so that where no candidate reaches across a point the state is a single one (a *cut*),
-and the stretch between two cuts (a *segment*) is solved on its own. Segments that look alike are solved once.
+Nodes are numbered in topological order. A cover takes each node exactly once, and running its regions one after
+another must be possible: no cycle between regions. The dynamic programme walks the nodes in order; its state is the set
+of nodes already covered beyond the walk, so that where no candidate reaches across a point the state is a single one (a
+*cut*), and the stretch between two cuts (a *segment*) is solved on its own. Segments that look alike are solved once.
 
 Cycles are rare (two regions that each feed the other) and lie within one segment, so they are excluded lazily: the
-cheapest cover of a segment is found without the rule, and if it breaks the rule, the segment is solved again without each
-of a cycle's regions in turn, the cheapest attempt first.
+cheapest cover of a segment is found without the rule, and if it breaks the rule, the segment is solved again without
+each of a cycle's regions in turn, the cheapest attempt first.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ class Cover:
     exact: bool = True
 
 
-def cheapest_cover(
-    pieces: Sequence[Piece], predecessors: Mapping[int, Collection[int]], beam: int = BEAM
-) -> Cover:
+def cheapest_cover(pieces: Sequence[Piece], predecessors: Mapping[int, Collection[int]], beam: int = BEAM) -> Cover:
     """The cheapest cover of all nodes that ``pieces`` mention.
 
     ``predecessors[i]`` are the nodes whose results node ``i`` reads, those that no piece mentions included. Ties go to
@@ -111,7 +109,8 @@ class _Segment:
         first, last = self.nodes[self.begin], self.nodes[self.end]
         within = {n: [p for p in predecessors.get(n, ()) if first <= p] for n in range(first, last + 1)}
         order = count()
-        attempts: list[tuple[Total, int, frozenset[Nodes], Solution]] = [(solution[1], next(order), frozenset(), solution)]
+        attempts: list[tuple[Total, int, frozenset[Nodes], Solution]] = []
+        heappush(attempts, (solution[1], next(order), frozenset(), solution))
         tried: set[frozenset[Nodes]] = set()
         greedy, exact = False, solution[2]
         while attempts:

@@ -42,14 +42,14 @@ dnnl::primitive_desc ContractionPrimitive(std::string_view op, Spec& spec, const
 
 Recipe Contraction(std::string_view op, Spec& spec) {
   const PostOps post = ReadPostOps(spec);
-  Descs given{spec.Memory("src"), spec.Memory("wei"), {}, spec.Memory("dst")};
+  Descs given{spec.Memory("src"), spec.Memory("wei", /*allow_any=*/true), {}, spec.Memory("dst")};
   const bool has_bias = spec.Has("bia");
   if (has_bias) given.bia = spec.Memory("bia");
 
   std::optional<memory::desc> plain;
   if (spec.Has("plain")) {  // the strides of the weights before packing
     if (!IsAny(given.wei)) throw SpecError("bad token `wei=`: with plain= its strides must be any");
-    plain = memory::desc(given.wei.get_dims(), given.wei.get_data_type(), spec.Dims("plain"));
+    plain = spec.MemoryWithStrides("wei", "plain");
   } else if (!IsAny(given.wei)) {
     plain = given.wei;
   }

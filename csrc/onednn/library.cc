@@ -45,6 +45,16 @@ const char* StatusName(dnnl_status_t status) {
 
 }  // namespace
 
+std::string Mismatch() {
+  const dnnl_version_t* loaded = dnnl_version();
+  if (loaded->major != DNNL_VERSION_MAJOR || loaded->minor < DNNL_VERSION_MINOR)
+    return "built for oneDNN " + std::to_string(DNNL_VERSION_MAJOR) + "." + std::to_string(DNNL_VERSION_MINOR) +
+           ", loaded is " + std::to_string(loaded->major) + "." + std::to_string(loaded->minor);
+  if (loaded->cpu_runtime != DNNL_CPU_RUNTIME)
+    return "built for a oneDNN with another CPU runtime (OpenMP, thread pool, ...) than the loaded one has";
+  return "";
+}
+
 int Threads() {
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_THREADPOOL
   return std::max(1u, std::thread::hardware_concurrency());

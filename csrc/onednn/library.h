@@ -6,6 +6,9 @@
 
 namespace collage::onednn {
 
+// Empty, or why this extension must not use the library that the process has loaded.
+std::string Mismatch();
+
 // How many threads a primitive uses.
 int Threads();
 

@@ -88,6 +88,7 @@ py::dict QueryDict(const std::string& spec) {
 }  // namespace
 
 PYBIND11_MODULE(_onednn, module) {
+  if (const std::string mismatch = Mismatch(); !mismatch.empty()) throw py::import_error(mismatch);
   module.doc() = "oneDNN behind XLA's foreign function interface";
   module.def("registrations", [] {
     return py::dict(py::arg("collage_onednn_v1") = TargetStages(kInstantiate, kExecute));

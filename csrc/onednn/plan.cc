@@ -39,10 +39,8 @@ void Plan::AddReorder(const Argument& from, const Argument& to, bool copies_sum)
 Plan::Buffer Plan::Expect(const Tensor& tensor) {
   if (tensor.packed) return {ffi::DataType::U8, tensor.given.get_size(), true};
   const size_t span = SpanBytes(tensor.given);
-  size_t dense = dnnl::memory::data_type_size(tensor.given.get_data_type());
-  for (int64_t dim : tensor.given.get_dims()) dense *= dim;
   // Strides may leave gaps, and then only the last element's place is known: the buffer may go on behind it.
-  return {FfiType(tensor.given.get_data_type()), span, span == dense};
+  return {FfiType(tensor.given.get_data_type()), span, span == DenseBytes(tensor.given)};
 }
 
 Plan::Plan(const Recipe& recipe) : op_(recipe.op), result_(Expect(recipe.result)) {

@@ -40,21 +40,21 @@ class Memory {
 };
 
 Answer Ask(const std::string& spec) {
+  Answer answer;
   try {
     const Recipe recipe = MakeRecipe(spec);
-    Answer answer;
     answer.impl = recipe.primitive.impl_info_str();
     answer.scratchpad_bytes = recipe.primitive.scratchpad_desc().get_size();
     if (recipe.weights) {
       answer.packed_bytes = recipe.weights->get_size();
       answer.weights_plain = recipe.plain_weights && *recipe.plain_weights == *recipe.weights;
     }
-    return answer;
   } catch (const SpecError& error) {
-    return {error.what()};
+    answer.error = error.what();
   } catch (const dnnl::error& error) {
-    return {Explain(Spec(spec).op(), error)};
+    answer.error = Explain(Spec(spec).op(), error);
   }
+  return answer;
 }
 
 }  // namespace

@@ -4,19 +4,13 @@
 
 #include <cstdint>
 #include <dnnl.hpp>
-#include <optional>
-#include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-namespace collage::onednn {
+#include "parse.h"
 
-// A token that cannot be read; the message names it.
-struct SpecError : std::invalid_argument {
-  using std::invalid_argument::invalid_argument;
-};
+namespace collage::onednn {
 
 class Spec {
  public:
@@ -32,11 +26,11 @@ class Spec {
   float Float(std::string_view key);
   float FloatOr(std::string_view key, float fallback);
   bool FlagOr(std::string_view key, bool fallback);  // 0 or 1
-  dnnl::memory::dims Dims(std::string_view key);
   // One number per spatial dimension of `src` (batch, channels, spatial...), none below `least`: the library trusts them.
   dnnl::memory::dims Window(std::string_view key, const dnnl::memory::desc& src, int64_t least);
   std::vector<float> Floats(std::string_view key);
-  dnnl::memory::desc Memory(std::string_view key);
+  dnnl::memory::desc Memory(std::string_view key, bool allow_any = false);
+  dnnl::memory::desc MemoryWithStrides(std::string_view key, std::string_view strides_key);
   std::vector<dnnl::memory::desc> Memories(std::string_view key);  // joined by commas
 
   // Throws unless every token was asked for: a misspelt option must not be silently without effect.
@@ -52,13 +46,5 @@ class Spec {
   std::string op_;
   std::vector<Token> tokens_;
 };
-
-// The pieces that post-ops need too. `where` is the token that an error shall name.
-std::vector<std::string_view> Split(std::string_view text, char separator);
-float ParseFloat(std::string_view text, std::string_view where);
-dnnl::memory::desc ParseMemory(std::string_view text, std::string_view where);  // dtype:dims:strides
-
-// Bytes from the first to the last element of a memory with strides.
-size_t SpanBytes(const dnnl::memory::desc& desc);
 
 }  // namespace collage::onednn

@@ -1,6 +1,7 @@
 // oneDNN built with ONEDNN_CPU_RUNTIME=THREADPOOL asks its caller for threads: it gets XLA's own pool.
 //
-// This path compiles against such a library's headers but no published wheel is built so: it has not been run.
+// No published wheel is built so: this class has run in FFI calls, nested and concurrent ones too, but never under oneDNN,
+// whose side has only been compiled.
 #pragma once
 
 #include <algorithm>

@@ -30,7 +30,7 @@ ANCHORS: dict[str, Planner] = {op: plan for family in _FAMILIES for op, plan in 
 def propose(graph: Graph) -> Iterator[Proposal]:
     """Every anchor of ``graph`` alone, with the neighbours its strides can express, and with ever longer tails."""
     for node in graph.nodes:
-        if node.op not in ANCHORS or node.barrier:
+        if not _is_anchor(node):
             continue
         for absorbed in _absorptions(graph, node):
             call = ANCHORS[node.op](graph, node, absorbed)
@@ -44,7 +44,7 @@ def read(region: Region) -> Call | Unsupported:
     """The one call that does the work of all nodes of ``region``."""
     reasons: dict[str, None] = {}
     for node in region.nodes:
-        if node.op in ANCHORS and not node.barrier:
+        if _is_anchor(node):
             found = _read_from(region, node)
             if isinstance(found, Call):
                 return found
@@ -52,6 +52,13 @@ def read(region: Region) -> Call | Unsupported:
     if not reasons:
         return Unsupported(f"no operation here starts a oneDNN call: {', '.join(region.ops)}")
     return Unsupported("; ".join(reasons))
+
+
+def _is_anchor(node: Node) -> bool:
+    if node.op not in ANCHORS or node.barrier or len(node.outputs) != 1:
+        return False
+    # Under shape polymorphism sizes are expressions, of which no plan can be built.
+    return all(isinstance(n, int) for v in (*node.inputs, *node.outputs) for n in v.shape)
 
 
 def _read_from(region: Region, anchor: Node) -> Call | Unsupported:

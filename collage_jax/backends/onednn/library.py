@@ -15,6 +15,7 @@ import jax
 
 from ..base import Unsupported
 
+#: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``library`` (the extension's ``version()``).
 TARGET = "collage_onednn_v1"
 
 _WHEEL = "onednn-cpu-gomp"
@@ -37,24 +38,32 @@ def _load() -> ModuleType | Unsupported:
         # The extension asks for this soname and has no search path, so it must be there already. It stays out of the
         # process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch, OpenVINO).
         ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        return Unsupported(f"oneDNN cannot be opened: {error}")
+    try:
         module = importlib.import_module("collage_jax._onednn")
-    except (OSError, ImportError) as error:
-        return Unsupported(f"{path.name} or the extension for it cannot be loaded: {error}")
-    _register(module)
+    except ImportError as error:
+        return Unsupported(
+            f"the oneDNN extension cannot be imported: {error}; it is built when collage_jax is installed"
+        )
+    try:
+        _register(module)
+    except RuntimeError as error:
+        return Unsupported(f"JAX does not take oneDNN's FFI target: {error}")
     return module
 
 
 def _library_path() -> Path | Unsupported:
     if root := os.environ.get("ONEDNN_ROOT"):
-        path = Path(root, "lib", _SONAME)
-        return path if path.exists() else Unsupported(f"ONEDNN_ROOT is set but {path} does not exist")
+        found = sorted(Path(root).glob(f"lib*/{_SONAME}"))
+        return found[0] if found else Unsupported(f"no lib*/{_SONAME} in ONEDNN_ROOT ({root})")
     try:
         files = metadata.files(_WHEEL) or []
     except metadata.PackageNotFoundError:
         return Unsupported(f"oneDNN is not installed: pip install {_WHEEL}, or set ONEDNN_ROOT")
     for file in files:
         if file.name == _SONAME:
-            return Path(file.locate()).resolve()
+            return Path(str(file.locate())).resolve()
     return Unsupported(f"the wheel {_WHEEL} has no {_SONAME}")
 
 
@@ -62,7 +71,7 @@ def _register(module: ModuleType) -> None:
     # JAX queues what is registered before the CPU client exists and then hands it targets first, which fails for a
     # target with state. So the client comes first, then the type, then the target.
     jax.local_devices(backend="cpu")
-    for name, stages in module.type_registrations().items():
-        jax.ffi.register_ffi_type(name, stages, platform="cpu")
+    for name, kind in module.type_registrations().items():
+        jax.ffi.register_ffi_type(name, kind, platform="cpu")
     for name, stages in module.registrations().items():
         jax.ffi.register_ffi_target(name, stages, platform="cpu")

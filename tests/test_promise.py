@@ -1,0 +1,183 @@
+"""The promise: never slower than XLA alone, never broken by a backend, and the reason on record."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from api_fakes import assert_like_jit, is_placed, products, use
+from fakes import (
+    Fake,
+    raises_at_compile,
+    raises_at_emit,
+    raises_at_run,
+    raises_at_trace,
+    wrong_numbers,
+)
+
+import collage_jax
+from collage_jax.backends import registry
+from collage_jax.backends.base import Proposal
+from collage_jax.measure import whole
+
+X = jnp.linspace(-1, 1, 12).reshape(3, 4)
+W = jnp.linspace(1, 2, 8).reshape(4, 2)
+
+
+def layer(x, w):
+    return jnp.tanh(x @ w)
+
+
+class Failing(Fake):
+    """Raises in the methods named."""
+
+    def __init__(self, *methods: str, packs: bool = False) -> None:
+        super().__init__("failing", products, packs=packs)
+        for method in methods:
+            setattr(self, method, self._fail)
+
+    def _fail(self, *arguments):
+        raise RuntimeError("this backend is broken\nand says so at length")
+
+
+def nonsense(method, value):
+    fake = Fake("failing", products)
+    setattr(fake, method, lambda *arguments: value)
+    return fake
+
+
+def misbehaves_in_the_middle(graph):
+    yield Proposal((graph.nodes[0],), "first")
+    raise RuntimeError("this backend is broken")
+
+
+def raises_midway():
+    fake = Fake("failing", products)
+    fake.propose = misbehaves_in_the_middle
+    fake.supports = lambda region: None
+    fake.emit = Failing()._fail
+    return fake
+
+
+BROKEN = {
+    "propose": (lambda: Failing("propose"), "`propose` failed: RuntimeError: this backend is broken"),
+    "propose midway": (raises_midway, "`propose` failed: RuntimeError: this backend is broken"),
+    "propose nothing sensible": (lambda: nonsense("propose", [Proposal((), "empty")]), "empty must hold nodes of this graph"),
+    "propose no list": (lambda: nonsense("propose", None), "`propose` failed: TypeError"),
+    "supports": (lambda: Failing("supports"), "`supports` failed: RuntimeError: this backend is broken"),
+    "supports says False": (lambda: nonsense("supports", False), "`supports` must return None or Unsupported(reason), got Fal"),
+    "emit": (lambda: Failing("emit"), "compile: RuntimeError: this backend is broken"),
+    "emit, in its kernel": (lambda: Fake("failing", products, raises_at_emit), "compile: RuntimeError: emit went wrong"),
+    "emit, traced": (lambda: Fake("failing", products, raises_at_trace), "compile: TypeError: tracing went wrong"),
+    "compile": (lambda: Fake("failing", products, raises_at_compile), "compile:"),
+    "run": (lambda: Fake("failing", products, raises_at_run), "run:"),
+    "wrong numbers": (lambda: Fake("failing", products, wrong_numbers), "verify: differs from XLA by"),
+    "available": (lambda: Failing("available"), "failing is not available: RuntimeError: this backend is broken"),
+    "version": (lambda: Failing("version"), "RuntimeError: this backend is broken"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_backend_breaks_nothing_and_is_named_with_its_reason(name, monkeypatch):
+    make, reason = BROKEN[name]
+    use(monkeypatch, make())
+    decorated = collage_jax.jit(layer)
+    for _ in range(2):
+        assert_like_jit(decorated(X, W), layer(X, W))
+    explained = " ".join(decorated.explain(X, W).split())
+    assert "failing" in explained
+    assert reason in explained
+
+
+@pytest.mark.parametrize("method", ["emit_frozen", "supports", "propose"])
+def test_a_broken_backend_breaks_nothing_with_frozen_arguments(method, monkeypatch):
+    use(monkeypatch, Failing(method, packs=True))
+    decorated = collage_jax.jit(layer, frozen_argnums=1)
+    for _ in range(2):
+        assert_like_jit(decorated(X, W), layer(X, W))
+    assert "this backend is broken" in decorated.explain(X, W)
+
+
+def test_a_broken_backend_does_not_stop_another(monkeypatch):
+    use(monkeypatch, Failing("propose"), Fake("fake", products))
+    decorated = collage_jax.jit(layer)
+    assert_like_jit(decorated(X, W), layer(X, W))
+    assert is_placed(decorated.placement(X, W))
+
+
+def test_a_backend_that_fails_in_the_whole_program_alone_is_left_out(monkeypatch):
+    fake = Fake("fake", products)
+    use(monkeypatch, fake)
+    emit, calls = fake.emit, []
+
+    def emit_once(region):
+        calls.append(region)
+        if len(calls) > 1:
+            raise RuntimeError("only once")
+        return emit(region)
+
+    monkeypatch.setattr(fake, "emit", emit_once)
+    decorated = collage_jax.jit(layer)
+    assert_like_jit(decorated(X, W), layer(X, W))
+    assert decorated.placement(X, W).is_xla
+    assert "only once" in decorated.explain(X, W)
+
+
+def test_a_placement_that_is_not_clearly_faster_as_a_whole_is_not_used(monkeypatch):
+    for whole_s, placed in ((1e-2, False), (0.99e-2, False), (2e-2, False), (0.5e-2, True)):
+        use(monkeypatch, Fake("fake", products), whole_s=whole_s)
+        decorated = collage_jax.jit(layer)
+        assert_like_jit(decorated(X, W), layer(X, W))
+        placement = decorated.placement(X, W)
+        assert is_placed(placement) == placed
+        assert placement.is_xla != placed
+        assert placement.speedup == pytest.approx(1e-2 / whole_s if placed else 1.0)
+
+
+def test_a_gain_inside_the_spread_is_no_gain(monkeypatch):
+    use(monkeypatch, Fake("fake", products))
+    noisy = {"ours": np.array([0.5, 2.0, 0.5, 2.0, 0.5]) * 1e-2, "xla": np.full(5, 1e-2)}
+    monkeypatch.setattr(whole, "race", lambda calls, **_: {n: noisy["xla" if n == whole.XLA_ALONE else "ours"] for n in calls})
+    decorated = collage_jax.jit(layer)
+    decorated(X, W)
+    assert decorated.placement(X, W).is_xla
+    assert "no clear gain over XLA alone" in decorated.explain(X, W)
+
+
+def test_a_placement_outside_the_tolerance_is_not_used(monkeypatch):
+    def rounds(kernel):
+        return lambda *arrays: [x * jnp.float32(1 + 2e-6) for x in kernel(*arrays)]
+
+    use(monkeypatch, Fake("fake", products, rounds))
+    assert is_placed(collage_jax.jit(layer).placement(X, W))
+    strict = collage_jax.jit(layer, tolerance=1e-9)
+    assert strict.placement(X, W).is_xla
+    assert "differs from jax.jit by" in strict.explain(X, W)
+    assert_like_jit(strict(X, W), layer(X, W))
+
+
+def test_a_refusal_is_reported_with_its_reason(monkeypatch):
+    use(monkeypatch, Fake("fake", products, refuses="no products on Sundays"))
+    decorated = collage_jax.jit(layer)
+    assert_like_jit(decorated(X, W), layer(X, W))
+    assert "fake: dot_general: no products on Sundays" in decorated.explain(X, W)
+
+
+def test_what_is_real_here_holds_the_promise():
+    """Whatever the backends of this machine make of it."""
+    kernel = jnp.linspace(-1, 1, 3 * 3 * 4 * 8).reshape(3, 3, 4, 8)
+    images = jnp.linspace(-1, 1, 2 * 6 * 6 * 4).reshape(2, 6, 6, 4)
+
+    def network(x, kernel, w):
+        y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.nn.softmax(jax.nn.relu(y).mean((1, 2)) @ w)
+
+    for frozen in ((), (1, 2)):
+        decorated = collage_jax.jit(network, frozen_argnums=frozen, budget_s=5)
+        args = images, kernel, jnp.ones((8, 3))
+        for _ in range(2):
+            np.testing.assert_allclose(decorated(*args), jax.jit(network)(*args), rtol=1e-4, atol=1e-5)
+        assert decorated.placement(*args).speedup >= 1.0
+        for info in registry.backends():
+            assert info.name == "xla" or info.name in decorated.explain(*args)
