@@ -147,7 +147,7 @@ def test_a_gain_inside_the_spread_is_no_gain(monkeypatch):
 
 def test_a_placement_outside_the_tolerance_is_not_used(monkeypatch):
     def rounds(kernel):
-        return lambda *arrays: [x * jnp.float32(1 + 2e-6) for x in kernel(*arrays)]
+        return lambda *arrays: [x * jnp.float32(1 + 5e-7) for x in kernel(*arrays)]
 
     use(monkeypatch, Fake("fake", products, rounds))
     assert is_placed(collage_jax.jit(layer).placement(X, W))

@@ -1,8 +1,8 @@
 """Folding per-channel scaling and shifting into frozen convolution weights.
 
 ``(conv(x, w) - m) * s + b`` with frozen ``w``, ``m``, ``s``, ``b`` equals ``conv(x, w * s) + (b - m * s)``: batch
-normalisation after a convolution costs one bias addition at inference. Scaling and shifting of the weights happens once (they depend
-on frozen inputs alone); results differ from the unfolded ones in rounding.
+normalisation after a convolution costs one bias addition at inference. Scaling the weights happens once (they depend on
+frozen inputs alone); results differ from the unfolded ones in rounding.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def tolerance(region: Region) -> float:
     # Narrow types are accumulated in float32 by both sides: their error is that of rounding the result.
     growth = length**0.5 if epsilon < 1e-5 else 1.0
     # Formats of eight bits have an epsilon of up to a quarter; a result that is zero throughout is wrong for them too.
-    return min(epsilon * max(16.0, 4.0 * growth), 0.5)
+    return min(4.0 * epsilon * max(4.0 if epsilon < 1e-5 else 1.0, growth), 0.5)
 
 
 def reduction_length(node: Node) -> int:

@@ -24,8 +24,8 @@ BEAM = 20_000
 ATTEMPTS = 200
 
 Nodes: TypeAlias = tuple[int, ...]
-#: A piece within a segment: its place among all pieces, its nodes' places in order, cost and rank.
-Option: TypeAlias = tuple[int, Nodes, float, int]
+#: A piece within a segment: its place among all pieces, its nodes' places in order, cost, rank, whether it is a step.
+Option: TypeAlias = tuple[int, Nodes, float, int, bool]
 #: Cost, rank, number of pieces: what is minimised, in this order.
 Total: TypeAlias = tuple[float, int, int]
 #: Places in the options, what they come to, and whether that is surely the least.
@@ -34,11 +34,15 @@ Solution: TypeAlias = tuple[tuple[int, ...], Total, bool]
 
 @dataclass(frozen=True)
 class Piece:
-    """A candidate as the search sees it: the nodes it covers, what it costs, and how it ranks in a tie (low first)."""
+    """A candidate as the search sees it: the nodes it covers, what it costs, and how it ranks in a tie (low first).
+
+    ``is_step`` is False if its nodes run one by one after all, so that it cannot be part of a cycle.
+    """
 
     nodes: Nodes
     cost: float
     rank: int = 0
+    is_step: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def cheapest_cover(pieces: Sequence[Piece], predecessors: Mapping[int, Collectio
     for i, piece in enumerate(pieces):
         covered = tuple(sorted(place[n] for n in piece.nodes))
         reach[covered[0]] = max(reach[covered[0]], covered[-1])
-        starting.setdefault(covered[0], []).append((i, covered, piece.cost, piece.rank))
+        starting.setdefault(covered[0], []).append((i, covered, piece.cost, piece.rank, piece.is_step))
     chosen: list[int] = []
     cost, exact = 0.0, True
     memo: dict[tuple, Solution] = {}
@@ -115,7 +119,7 @@ class _Segment:
         greedy, exact = False, solution[2]
         while attempts:
             _, _, banned, solution = heappop(attempts)
-            cycle = [self.options[solution[0][i]][1] for i in self._cycle(solution, within)]
+            cycle = self._cycle(solution, within)
             if not cycle:
                 return solution[0], solution[1], exact and not greedy
             if len(tried) > ATTEMPTS:
@@ -134,8 +138,10 @@ class _Segment:
                 heappush(attempts, (solved[1], next(order), further, solved))
         raise ValueError("every cover has regions that feed each other; add single-node candidates for its nodes")
 
-    def _cycle(self, solution: Solution, predecessors: Mapping[int, Collection[int]]) -> list[int]:
-        return _cycle([tuple(self.nodes[n] for n in self.options[i][1]) for i in solution[0]], predecessors)
+    def _cycle(self, solution: Solution, predecessors: Mapping[int, Collection[int]]) -> list[Nodes]:
+        """The pieces of one cycle in ``solution``, by the places of their nodes."""
+        steps = [self.options[i][1] for i in solution[0] if self.options[i][4]]
+        return [steps[i] for i in _cycle([tuple(self.nodes[n] for n in step) for step in steps], predecessors)]
 
 
 def _solve_segment(
@@ -147,7 +153,7 @@ def _solve_segment(
 ) -> Solution:
     """Cover ``begin..end``, cycles allowed."""
     by_first: dict[int, list[tuple[int, int, float, int]]] = {}
-    for i, (_, covered, cost, rank) in enumerate(options):
+    for i, (_, covered, cost, rank, _) in enumerate(options):
         mask = sum(1 << (n - begin) for n in covered)
         by_first.setdefault(covered[0] - begin, []).append((i, mask, cost, rank))
     # State: nodes covered so far as a bit mask -> (cost, rank, pieces, last piece, previous state's entry).

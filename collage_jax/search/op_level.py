@@ -35,14 +35,10 @@ def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost]) -> Cho
     if not usable:
         return Choice((), 0.0, True)
     pieces = [
-        Piece(c.region.indices, cost.median_us + BOUNDARY_US * (c.backend != XLA), int(c.backend != XLA))
+        Piece(c.region.indices, cost.median_us + BOUNDARY_US * is_placed, rank=int(is_placed), is_step=is_placed)
         for c, cost in usable
+        for is_placed in (c.backend != XLA,)
     ]
-    graph = candidates.graph
-    predecessors = {
-        i: {graph.position[graph.producer[v]] for v in node.inputs if v in graph.producer}
-        for i, node in enumerate(graph.nodes)
-    }
-    cover = cheapest_cover(pieces, predecessors)
+    cover = cheapest_cover(pieces, candidates.graph.predecessors)
     placed = tuple((usable[i][0].region, usable[i][0].backend) for i in cover.chosen if usable[i][0].backend != XLA)
     return Choice(placed, cover.cost, cover.exact)

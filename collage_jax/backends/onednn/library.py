@@ -43,9 +43,7 @@ def _load() -> ModuleType | Unsupported:
     try:
         module = importlib.import_module("collage_jax._onednn")
     except ImportError as error:
-        return Unsupported(
-            f"the oneDNN extension cannot be imported: {error}; it is built when collage_jax is installed"
-        )
+        return Unsupported(f"the oneDNN extension, built on installation, cannot be imported: {error}")
     try:
         _register(module)
     except RuntimeError as error:
