@@ -69,6 +69,11 @@ def trace_config() -> Hashable:
     return _config.trace_context()
 
 
+def is_interpreting() -> bool:
+    """True under ``jax.disable_jit``."""
+    return _config.disable_jit.value
+
+
 @contextmanager
 def eval_context() -> Iterator[None]:
     """Run JAX eagerly even when the caller is inside a trace."""

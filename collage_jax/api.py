@@ -29,8 +29,8 @@ def jit(
     """``jax.jit`` with a choice of kernels.
 
     The first call with new shapes and dtypes traces ``fun``, finds what the registered backends can run, checks each
-    candidate against XLA, times them on this machine and keeps the fastest placement; XLA alone is always among them and
-    is used if nothing is clearly faster. Later calls go straight through ``jax.jit``'s dispatch.
+    candidate against XLA, times them on this machine and keeps the fastest placement; XLA alone is always among them
+    and is used if nothing is clearly faster. Later calls go straight through ``jax.jit``'s dispatch.
 
     Args:
       fun: what ``jax.jit`` accepts: a function of arrays and pytrees, or a method. Without it a decorator is returned.

@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A region that a backend's pattern matched and the backend refused; without ``ops`` it refused the whole function."""
+    """A region that a backend's pattern matched and the backend refused; without ``ops``, the whole function."""
 
     ops: tuple[str, ...]
     backend: str

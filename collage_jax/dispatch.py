@@ -1,8 +1,8 @@
 """The decorated function: finds the program for a call and rides on ``jax.jit``'s own dispatch.
 
-A warm call costs what ``jax.jit`` costs and one look at whether JAX is tracing; with frozen arguments, one comparison of
-object identities more. Signatures are met inside ``jax.jit``'s own trace: the function it traces looks the program up and
-raises ``_Untuned`` if there is none, whereupon it is tuned outside of any trace and the call made again.
+A warm call costs what ``jax.jit`` costs and one look at whether JAX is tracing; with frozen arguments, one comparison
+of object identities more. Signatures are met inside ``jax.jit``'s own trace: the function it traces looks the program
+up and raises ``_Untuned`` if there is none, whereupon it is tuned outside of any trace and the call made again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .lowering import Lowered
 from .measure.inputs import draw
 from .placement import Placement
 from .report import table
-from .signature import Roles, key_of, roles_of
+from .signature import key_of, roles_of
 from .tuning import Settings, Tuned, tune
 
 
@@ -40,8 +40,9 @@ class _Interpreted(Exception):
 class Program:
     """What serves one signature.
 
-    A placed one has ``prepared`` without frozen arguments: what was packed from arrays that the function closes over. With
-    them it has ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, frozen arguments replaced by None.
+    A placed one has ``prepared`` without frozen arguments: what was packed from arrays that the function closes over.
+    With them it has ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, frozen arguments replaced by
+    None.
     """
 
     tuned: Tuned
@@ -119,7 +120,7 @@ class Jitted:
         return table(self.placement(*args, **kwargs))
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
-        """As ``jax.jit(fun).lower``: the placed program for these arguments. Preparing frozen arguments is part of it."""
+        """As ``jax.jit(fun).lower``: the placed program, in which frozen arguments are prepared by each call."""
         return self._inspectable(args, kwargs).lower(*args, **kwargs)
 
     def trace(self, *args: Any, **kwargs: Any) -> Any:
@@ -160,7 +161,7 @@ class Jitted:
             return self._plain(*args, **kwargs)
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What ``jax.jit`` traces: the placed program of this signature, or the function itself where XLA is fastest."""
+        """What ``jax.jit`` traces: the placed program of this signature, or the function where XLA is fastest."""
         if _compat.is_top_level():
             raise _Interpreted
         args, kwargs = self._normalised(args, kwargs)
@@ -181,7 +182,7 @@ class Jitted:
         try:
             hash(key)
         except TypeError as error:
-            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list, or trace it") from error
+            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list") from error
         return key
 
     # -- tuning --------------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ class Jitted:
         key = self._open_key(args, kwargs)
         served = held.get(key)
         if served is None:
-            if jax.config.jax_disable_jit:
+            if _compat.is_interpreting():
                 raise _Interpreted
             if _is_spread((args, kwargs)):
                 raise _compat.SpreadOverDevices
@@ -324,7 +325,7 @@ class Bound:
 
 
 def _like(fun: Callable[..., Any], body: Callable[[tuple[Any, ...], dict[str, Any]], Any]) -> Callable[..., Any]:
-    """A function with the name and signature of ``fun``, by which ``jax.jit`` finds static arguments, that runs ``body``."""
+    """``body`` with the name of ``fun`` and its signature, by which ``jax.jit`` finds static arguments."""
 
     def traced(*args: Any, **kwargs: Any) -> Any:
         return body(args, kwargs)

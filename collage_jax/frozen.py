@@ -70,7 +70,7 @@ class FrozenSets:
 
 
 def _kept(leaf: Any) -> Any:
-    """What later leaves are compared with: what cannot change itself, a copy of an array, else something equal to nothing."""
+    """What later leaves are compared with: what cannot change, a copy of what can, or something equal to nothing."""
     if isinstance(leaf, np.ndarray):
         return leaf.copy()
     return leaf if isinstance(leaf, (jax.Array, *SCALARS)) else object()

@@ -30,6 +30,7 @@ def table(placement: Placement) -> str:
         rows.add_row(*map(Text, _cells(region, share)))
     if placement.regions:
         console.print(rows)
+    _print_failures(console, placement)
     _print_refusals(console, placement)
     for line in summary(placement):
         console.print(Text(line))
@@ -37,12 +38,20 @@ def table(placement: Placement) -> str:
 
 
 def _cells(region: PlacedRegion, share: str) -> tuple[str, ...]:
-    return (region.backend, region.label, region.shapes, str(region.count), cost_text(region.cost), share, _others(region))
+    times = str(region.count), _short(region.cost), share
+    return (region.backend, region.label, region.shapes, *times, _others(region))
 
 
 def _others(region: PlacedRegion) -> str:
     ranked = sorted(region.alternatives.items(), key=lambda item: _rank(item[1]))
-    return "; ".join(f"{name} {cost_text(cost)}" for name, cost in ranked)
+    return "; ".join(f"{name} {_short(cost)}" for name, cost in ranked)
+
+
+def _short(cost: Cost) -> str:
+    """A cost for a narrow column; why something failed stands below the table."""
+    if isinstance(cost, Failed):
+        return "not measured" if cost.stage == "budget" else f"failed ({cost.stage})"
+    return cost_text(cost)
 
 
 def _rank(cost: Cost) -> float:
@@ -56,6 +65,19 @@ def cost_text(cost: Cost) -> str:
     if not cost.runs:
         return "-"
     return f"{cost.median_us:.1f}"
+
+
+def _print_failures(console: Console, placement: Placement) -> None:
+    counted: dict[str, int] = {}
+    for region in placement.regions:
+        for name, cost in ((region.backend, region.cost), *region.alternatives.items()):
+            if isinstance(cost, Failed) and cost.stage != "budget":
+                line = f"  {name}: {'+'.join(region.ops)}: {cost_text(cost)}"
+                counted[line] = counted.get(line, 0) + 1
+    if counted:
+        console.print(Text("Failed:"))
+    for line, count in counted.items():
+        console.print(Text(line + (f" (x{count})" if count > 1 else "")))
 
 
 def _print_refusals(console: Console, placement: Placement) -> None:

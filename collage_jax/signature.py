@@ -30,7 +30,7 @@ class Roles:
         return positional, {k: v for k, v in kwargs.items() if k not in self.static_names}
 
     def static(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable:
-        """Static arguments with their places. Their types count: 1, 1.0 and True are equal and mean different programs."""
+        """Static arguments with their places, and types: 1, 1.0 and True are equal and mean different programs."""
         placed = tuple((i, type(args[i]), args[i]) for i in sorted(self._static_places(len(args))))
         return placed, tuple((k, type(v), v) for k, v in sorted(kwargs.items()) if k in self.static_names)
 
@@ -107,7 +107,9 @@ def roles_of(
                 f"argument {clash[0]} cannot be both frozen and {role}: `frozen_argnums`={tuple(frozen)}, "
                 f"{role} arguments {tuple(others)}; take it out of one of the two"
             )
-    return Roles(tuple(nums), frozenset(names), tuple(sorted(frozen)), tuple(donated), frozenset(donated_names), parameters)
+    return Roles(
+        tuple(nums), frozenset(names), tuple(sorted(frozen)), tuple(donated), frozenset(donated_names), parameters
+    )
 
 
 def _in_range(number: int, count: int | None, parameters: Sequence[str] | None) -> int:

@@ -10,7 +10,9 @@ namespace collage {
 
 constexpr size_t kScratchAlignment = 64;  // a cache line, and the widest vector
 
-constexpr size_t AlignUp(size_t bytes) { return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment; }
+constexpr size_t AlignUp(size_t bytes) {
+  return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+}
 
 // Valid until the same thread's next call. It only grows: a thread meets the same few sizes again and again.
 inline std::byte* ThreadScratch(size_t bytes) {

@@ -37,7 +37,11 @@ class Timing:
 
 
 def use(
-    monkeypatch: pytest.MonkeyPatch, *backends: Backend, ours_s: float = 1e-3, xla_s: float = 1e-2, whole_s: float | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    *backends: Backend,
+    ours_s: float = 1e-3,
+    xla_s: float = 1e-2,
+    whole_s: float | None = None,
 ) -> Timing:
     """Only ``backends`` exist beside XLA, nothing is known of them yet, and every one takes ``ours_s``.
 

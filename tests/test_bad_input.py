@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +12,7 @@ from api_fakes import use_fake
 
 import collage_jax
 from collage_jax import config
+from collage_jax.config import Config
 
 X = jnp.ones((3, 4))
 W = jnp.ones((4, 2))
@@ -38,39 +35,47 @@ DECORATIONS = [
     (lambda: collage_jax.jit(3), TypeError, "`fun` must be callable, got int; pass the function itself"),
     (lambda: collage_jax.jit(product(X, W)), TypeError, "`fun` must be callable, got ArrayImpl"),
     (lambda: collage_jax.jit("f"), TypeError, "must be callable, got str"),
-    (dict(backends="fake"), TypeError, "`backends` must be a sequence of names, got the string 'fake'; write ['fake']"),
-    (dict(backends=["onednm"]), ValueError, "no backend is called 'onednm'; known: fake, xla"),
-    (dict(backends=[3]), TypeError, "`backends` must hold names, got 3; see collage_jax.backends()"),
-    (dict(backends=3), TypeError, "`backends` must be a sequence of names, got 3; omit it"),
-    (dict(budget_s=-1), ValueError, "`budget_s` must be >= 0 seconds, got -1; omit it for 60"),
-    (dict(budget_s=float("nan")), ValueError, "`budget_s` must be >= 0 seconds, got nan; omit it for 60"),
-    (dict(budget_s="60"), TypeError, "`budget_s` must be a number of seconds, got str; omit it for 60"),
-    (dict(budget_s=True), TypeError, "`budget_s` must be a number of seconds, got bool; omit it for 60"),
-    (dict(tune="fast"), ValueError, "`tune` must be one of 'two-level', 'op-level', 'cached', 'off', got 'fast'"),
-    (dict(tune=True), ValueError, "`tune` must be one of 'two-level', 'op-level', 'cached', 'off', got True"),
-    (dict(tune=["off"]), ValueError, "`tune` must be one of 'two-level', 'op-level', 'cached', 'off', got ['off']"),
-    (dict(tolerance=-1), ValueError, "`tolerance` must be a number >= 0, got -1; omit it for the default of each dtype"),
-    (dict(tolerance=float("nan")), ValueError, "`tolerance` must be a number >= 0, got nan; omit it"),
-    (dict(tolerance="1e-3"), TypeError, "`tolerance` must be a number, got '1e-3'; omit it"),
-    (dict(tolerance=True), TypeError, "`tolerance` must be a number, got True; omit it"),
-    (dict(frozen_argnums=2), ValueError, "`frozen_argnums` must name one of the 2 positional arguments (x, w), got 2; count"),
-    (dict(frozen_argnums=-3), ValueError, "must name one of the 2 positional arguments (x, w), got -3; count from 0"),
-    (dict(frozen_argnums=True), TypeError, "`frozen_argnums` must hold integers, got True; give positions of arguments"),
-    (dict(frozen_argnums="w"), TypeError, "`frozen_argnums` must hold integers, got 'w'; give positions of arguments"),
-    (dict(frozen_argnums=[0, 1.0]), TypeError, "`frozen_argnums` must hold integers, got 1.0; give positions of arguments"),
-    (dict(frozen_argnums=None), TypeError, "`frozen_argnums` must hold integers, got None; give positions of arguments"),
+    ({"backends": "fake"}, TypeError, "`backends` must be a sequence of names, got the string 'fake'; write ['fake']"),
+    ({"backends": ["onednm"]}, ValueError, "no backend is called 'onednm'; known: fake, xla"),
+    ({"backends": [3]}, TypeError, "`backends` must hold names, got 3; see collage_jax.backends()"),
+    ({"backends": 3}, TypeError, "`backends` must be a sequence of names, got 3; omit it"),
+    ({"budget_s": -1}, ValueError, "`budget_s` must be >= 0 seconds, got -1; omit it for 60"),
+    ({"budget_s": float("nan")}, ValueError, "`budget_s` must be >= 0 seconds, got nan; omit it for 60"),
+    ({"budget_s": "60"}, TypeError, "`budget_s` must be a number of seconds, got str; omit it for 60"),
+    ({"budget_s": True}, TypeError, "`budget_s` must be a number of seconds, got bool; omit it for 60"),
+    ({"tune": "fast"}, ValueError, "`tune` must be one of 'two-level', 'op-level', 'cached', 'off', got 'fast'"),
+    ({"tune": True}, ValueError, "`tune` must be one of 'two-level', 'op-level', 'cached', 'off', got True"),
+    ({"tune": ["off"]}, ValueError, "`tune` must be one of 'two-level', 'op-level', 'cached', 'off', got ['off']"),
+    ({"tolerance": -1}, ValueError, "`tolerance` must be a number >= 0, got -1; omit it for the default of each dtype"),
+    ({"tolerance": float("nan")}, ValueError, "`tolerance` must be a number >= 0, got nan; omit it"),
+    ({"tolerance": "1e-3"}, TypeError, "`tolerance` must be a number, got '1e-3'; omit it"),
+    ({"tolerance": True}, TypeError, "`tolerance` must be a number, got True; omit it"),
     (
-        dict(frozen_argnums=1, static_argnums=1),
+        {"frozen_argnums": 2},
+        ValueError,
+        "`frozen_argnums` must name one of the 2 positional arguments (x, w), got 2; count",
+    ),
+    ({"frozen_argnums": -3}, ValueError, "must name one of the 2 positional arguments (x, w), got -3; count from 0"),
+    ({"frozen_argnums": True}, TypeError, "`frozen_argnums` must hold integers, got True; give positions of arguments"),
+    ({"frozen_argnums": "w"}, TypeError, "`frozen_argnums` must hold integers, got 'w'; give positions of arguments"),
+    (
+        {"frozen_argnums": [0, 1.0]},
+        TypeError,
+        "`frozen_argnums` must hold integers, got 1.0; give positions of arguments",
+    ),
+    ({"frozen_argnums": None}, TypeError, "`frozen_argnums` must hold integers, got None; give positions of arguments"),
+    (
+        {"frozen_argnums": 1, "static_argnums": 1},
         ValueError,
         "argument 1 cannot be both frozen and static: `frozen_argnums`=(1,), static arguments (1,); take it out of one",
     ),
-    (dict(frozen_argnums=1, static_argnums=-1), ValueError, "argument 1 cannot be both frozen and static"),
-    (dict(frozen_argnums=-1, static_argnames="w"), ValueError, "argument 1 cannot be both frozen and static"),
-    (dict(frozen_argnums=(0, 1), donate_argnums=(0,)), ValueError, "argument 0 cannot be both frozen and donated"),
-    (dict(frozen_argnums=1, donate_argnames="w"), ValueError, "argument 1 cannot be both frozen and donated"),
-    (dict(static_argnums=2), ValueError, "static_argnums"),
-    (dict(static_argnames="nothing"), ValueError, "nothing"),
-    (dict(donate_argnums=5), ValueError, "donate_argnums"),
+    ({"frozen_argnums": 1, "static_argnums": -1}, ValueError, "argument 1 cannot be both frozen and static"),
+    ({"frozen_argnums": -1, "static_argnames": "w"}, ValueError, "argument 1 cannot be both frozen and static"),
+    ({"frozen_argnums": (0, 1), "donate_argnums": (0,)}, ValueError, "argument 0 cannot be both frozen and donated"),
+    ({"frozen_argnums": 1, "donate_argnames": "w"}, ValueError, "argument 1 cannot be both frozen and donated"),
+    ({"static_argnums": 2}, ValueError, "static_argnums"),
+    ({"static_argnames": "nothing"}, ValueError, "nothing"),
+    ({"donate_argnums": 5}, ValueError, "donate_argnums"),
 ]
 
 
@@ -81,7 +86,9 @@ def test_a_wrong_decoration_is_refused_at_once(decoration, kind, message):
 
 
 def test_a_frozen_argument_counted_from_the_end_of_any_number_is_refused():
-    with pytest.raises(ValueError, match=re.escape("`frozen_argnums` must be >= 0 for a function with *args, got -1; count")):
+    with pytest.raises(
+        ValueError, match=re.escape("`frozen_argnums` must be >= 0 for a function with *args, got -1; count")
+    ):
         collage_jax.jit(lambda *xs: xs, frozen_argnums=-1)
 
 
@@ -98,7 +105,7 @@ def test_a_frozen_argument_that_is_not_passed_is_missed(call):
 def test_unhashable_static_arguments_are_refused_everywhere(frozen):
     decorated = collage_jax.jit(power, static_argnums=2, frozen_argnums=frozen)
     for method in (decorated, decorated.placement, decorated.explain):
-        with pytest.raises(ValueError, match="(?i)static arguments .*hash"):
+        with pytest.raises(ValueError, match=r"(?i)static arguments .*hash"):
             method(X, W, [2])
     with pytest.raises(ValueError, match="must be hashable: unhashable type: 'list'; give a tuple for a list"):
         decorated.placement(X, W, [2])
@@ -114,20 +121,22 @@ def test_results_that_are_not_arrays_are_refused_as_by_jit():
 
 
 @pytest.mark.parametrize("frozen", [(), 1], ids=["open", "frozen"])
-@pytest.mark.parametrize("argument", ["text", object(), np.array(["text"]), {1, 2}], ids=["str", "object", "array of str", "set"])
+@pytest.mark.parametrize(
+    "argument", ["text", object(), np.array(["text"]), {1, 2}], ids=["str", "object", "array of str", "set"]
+)
 def test_arguments_that_are_not_arrays_are_refused_as_by_jit(argument, frozen):
     decorated = collage_jax.jit(product, frozen_argnums=frozen)
     with pytest.raises(TypeError):
         jax.jit(product)(X, argument)
     for method in (decorated, decorated.placement):
-        with pytest.raises(TypeError, match="(?i)not a valid JAX (array )?type|cannot interpret|Error interpreting"):
+        with pytest.raises(TypeError, match=r"(?i)not a valid JAX (array )?type|cannot interpret|Error interpreting"):
             method(X, argument)
 
 
 def test_wrong_numbers_of_arguments_are_refused_as_by_python():
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'w'"):
         collage_jax.jit(product)(X)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'y'|got an unexpected keyword"):
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
         collage_jax.jit(product)(X, W, y=1)
 
 
@@ -151,14 +160,22 @@ def test_defaults_hold_for_functions_decorated_later(monkeypatch, fake):
     assert 'tune="off"' in collage_jax.jit(product).explain(X, W)
 
 
-def test_the_environment_sets_defaults_and_is_checked():
-    def imported(**environment):
-        code = "import collage_jax; c = collage_jax.config; print(c.tune, c.backends, c.budget_s, c.cache_dir)"
-        process = functools.partial(subprocess.run, [sys.executable, "-c", code], capture_output=True, text=True)
-        return process(env=os.environ | environment, check=False)
+def test_the_environment_sets_defaults_and_is_checked(monkeypatch):
+    monkeypatch.setenv("COLLAGE_JAX_TUNE", "off")
+    monkeypatch.setenv("COLLAGE_JAX_BACKENDS", "xla, fake,")
+    monkeypatch.setenv("COLLAGE_JAX_BUDGET_S", "2.5")
+    monkeypatch.setenv("COLLAGE_JAX_CACHE_DIR", "here")
+    read = Config()
+    assert (read.tune, read.backends, read.budget_s, str(read.cache_dir)) == ("off", ("xla", "fake"), 2.5, "here")
+    monkeypatch.setenv("COLLAGE_JAX_BUDGET_S", "soon")
+    message = "COLLAGE_JAX_BUDGET_S must be a number of seconds, got 'soon'; unset it for 60"
+    with pytest.raises(ValueError, match=message):
+        Config()
 
-    names = {"COLLAGE_JAX_TUNE": "off", "COLLAGE_JAX_BACKENDS": "xla, fake", "COLLAGE_JAX_CACHE_DIR": "here"}
-    good = imported(**names, COLLAGE_JAX_BUDGET_S="2.5")
-    assert good.stdout.split() == ["off", "('xla',", "'fake')", "2.5", "here"]
-    bad = imported(COLLAGE_JAX_BUDGET_S="soon")
-    assert "COLLAGE_JAX_BUDGET_S must be a number of seconds, got 'soon'; unset it for 60" in bad.stderr
+
+def test_an_empty_environment_variable_is_none(monkeypatch):
+    for name in ("TUNE", "BACKENDS", "BUDGET_S", "CACHE_DIR"):
+        monkeypatch.setenv(f"COLLAGE_JAX_{name}", "")
+    read = Config()
+    assert (read.tune, read.backends, read.budget_s) == ("two-level", None, 60.0)
+    assert read.cache_dir.name == "collage_jax"

@@ -140,7 +140,8 @@ def test_the_same_leaves_in_another_tree_are_another_set():
     a, b = W, 2 * W
     assert_like_jit(decorated(X, {"a": a, "b": b}), X @ a - X @ b)
     assert_like_jit(decorated(X, {"b": a, "a": b}), X @ b - X @ a)
-    flexible = collage_jax.jit(lambda x, p: x @ jax.tree.leaves(p)[0] * (2 if isinstance(p, list) else 1), frozen_argnums=1)
+    by_type = lambda x, p: x @ jax.tree.leaves(p)[0] * (2 if isinstance(p, list) else 1)  # noqa: E731
+    flexible = collage_jax.jit(by_type, frozen_argnums=1)
     assert_like_jit(flexible(X, (W, None)), X @ W)
     assert_like_jit(flexible(X, [W]), X @ W * 2)
     assert_like_jit(flexible(X, (W, None)), X @ W)

@@ -353,6 +353,7 @@ MATMUL = f"op=matmul src={memory((4, 8))} wei={memory((8, 2))} dst={memory((4, 2
         (MATMUL.replace(":8x1", ":any"), "`any` is not an integer"),
         (MATMUL.replace(":8x1", ":9999999999999999x1"), "larger than any memory"),
         (MATMUL + " wei_reorder=yes", "`wei_reorder=yes`"),
+        (MATMUL + " threads=0", "`threads=0`: 1 to 1024"),
         (MATMUL + " post=eltwise:unknown:0:0", "`post=eltwise:unknown:0:0`: no algorithm `unknown`"),
         (MATMUL + " post=sum:1|sum:1", "at most one sum"),
         (MATMUL + " post=other:1", "`post=other:1`"),
@@ -435,6 +436,18 @@ def test_threads_run_the_same_and_different_programs_at_once():
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
+
+
+def test_a_thread_limit_changes_nothing_but_speed():
+    conv = Convolution((28, 28), (3, 3), 32, 32)
+    spec = f"op=conv {conv.options} {conv.weights()} wei_reorder=1"
+    for threads in (1, 2):
+        assert_close(run(f"{spec} threads={threads}", like(conv.reference), conv.x, conv.w), conv.reference)
+
+
+def test_a_missing_library_is_a_reason(monkeypatch, tmp_path):
+    monkeypatch.setenv("ONEDNN_ROOT", str(tmp_path))
+    assert "libdnnl.so.3 in ONEDNN_ROOT" in library._load.__wrapped__().reason
 
 
 def test_an_empty_batch_is_no_work():

@@ -7,9 +7,12 @@ from collage_jax.costs import Failed, Measured
 from collage_jax.placement import PlacedRegion, Placement
 from collage_jax.report import WIDTH, cost_text, summary, table
 
+THREE_US = Measured(3.0)
 
-def region(backend="fake", cost=Measured(3.0), count=1, alternatives=None, ops=("dot_general", "tanh"), label="dot+tanh"):
-    return PlacedRegion(backend, ops, label, cost, alternatives or {}, "float32[3, 4] -> float32[3, 4]", count)
+
+def region(backend="fake", cost=THREE_US, count=1, alternatives=None, label="dot+tanh"):
+    shapes = "float32[3, 4] -> float32[3, 4]"
+    return PlacedRegion(backend, ("dot_general", "tanh"), label, cost, alternatives or {}, shapes, count)
 
 
 def words(text):
@@ -18,17 +21,30 @@ def words(text):
 
 def test_a_region_is_one_row_with_its_time_share_and_runner_ups():
     alternatives = {"xla": Measured(9.0), "other": Failed("verify", "differs by 1.0"), "quick": Measured(4.0)}
-    placement = Placement((region(alternatives=alternatives), region("xla", Measured(1.0), label="exp")), predicted_us=4.0)
+    placement = Placement(
+        (region(alternatives=alternatives), region("xla", Measured(1.0), label="exp")), predicted_us=4.0
+    )
     row = next(line for line in table(placement).splitlines() if "dot+tanh" in line)
     assert "fake" in row
     assert "3.0" in row
     assert "75.0%" in row
     assert words(table(placement)).index("quick 4.0") < words(table(placement)).index("xla 9.0")
-    assert "verify: differs by 1.0" in words(table(placement).replace("│", " "))
+    assert "other failed (verify)" in words(table(placement).replace("│", " "))
+
+
+def test_reasons_of_failures_stand_in_full_below_the_table():
+    reason = "the library has no kernel for " + "very " * 12 + "odd strides"
+    failed = region("xla", Measured(1.0), alternatives={"fake": Failed("compile", reason)})
+    late = region("xla", Measured(2.0), alternatives={"fake": Failed("budget", "not measured")}, label="late")
+    text = table(Placement((failed, failed, late)))
+    assert f"fake: dot_general+tanh: compile: {reason} (x2)" in words(text)
+    assert text.count("not measured") == 1
 
 
 def test_regions_stand_by_total_time():
-    placement = Placement((region(label="small"), region(label="often", count=9), region(label="big", cost=Measured(20.0))))
+    placement = Placement(
+        (region(label="small"), region(label="often", count=9), region(label="big", cost=Measured(20.0)))
+    )
     text = table(placement)
     assert text.index("often") < text.index("big") < text.index("small")
 
@@ -71,7 +87,12 @@ def test_costs_in_a_few_characters():
 
 def test_the_summary_sets_the_whole_beside_xla():
     placement = Placement(
-        (region(count=2), region("xla")), predicted_us=9.0, measured_us=10.0, xla_us=25.0, error=1e-6, distinct_measured=3
+        (region(count=2), region("xla")),
+        predicted_us=9.0,
+        measured_us=10.0,
+        xla_us=25.0,
+        error=1e-6,
+        distinct_measured=3,
     )
     text = "\n".join(summary(placement))
     assert "Regions: fake 2, xla 1" in text

@@ -52,7 +52,9 @@ def test_frozen_leaves_are_numbered_among_the_traced_ones():
     assert roles(many, (0,), static_nums=-1).frozen_leaves((5, 6, "static")) == (0,)
 
 
-@pytest.mark.parametrize(("number", "count", "place"), [(-1, 3, 2), (-3, 3, 0), (-4, 3, None), (5, 3, None), (0, 0, None)])
+@pytest.mark.parametrize(
+    ("number", "count", "place"), [(-1, 3, 2), (-3, 3, 0), (-4, 3, None), (5, 3, None), (0, 0, None)]
+)
 def test_static_numbers_outside_the_call_name_nothing(number, count, place):
     of = roles(many, static_nums=number)
     assert of.dynamic(range(count), {})[0] == tuple(i for i in range(count) if i != place)
@@ -97,11 +99,13 @@ def test_keys_tell_shapes_dtypes_weak_types_trees_and_static_values_apart():
     def key(*leaves, static=()):
         return key_of(leaves, static)
 
-    assert key(jnp.ones(3)) == key(np.ones(3, np.float32)) == key(np.ones(3)) == key(jax.ShapeDtypeStruct((3,), "float32"))
+    assert (
+        key(jnp.ones(3)) == key(np.ones(3, np.float32)) == key(np.ones(3)) == key(jax.ShapeDtypeStruct((3,), "float32"))
+    )
     different = [
         key(jnp.ones(3)), key(jnp.ones(4)), key(jnp.ones(3, jnp.int32)), key(jnp.ones((3, 1))), key(1.0),
-        key(np.float32(1)), key(1), key(True), key((1.0,)), key([1.0]), key(1.0, static=1), key(1.0, static=2), key(None),
-        key(),
+        key(np.float32(1)), key(1), key(True), key((1.0,)), key([1.0]), key(1.0, static=1), key(1.0, static=2),
+        key(None), key(),
     ]  # fmt: skip
     assert len(set(different)) == len(different)
 

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
+import functools
 import jax, jax.numpy as jnp, numpy as np, pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 from api_fakes import use_fake
+from fakes import raises_at_run
 import collage_jax
 
-fake = use_fake(pytest.MonkeyPatch(), packs=True)
+# Like a library's kernels, these calls out of XLA cannot be partitioned.
+fake = use_fake(pytest.MonkeyPatch(), packs=True, change=functools.partial(raises_at_run, after=10**9))
 mesh = Mesh(np.array(jax.devices()), ("d",))
 x = jnp.linspace(-1, 1, 32).reshape(8, 4)
 w = jnp.linspace(1, 2, 8).reshape(4, 2)
@@ -29,7 +32,7 @@ def check(got, wanted):
 
 jitted = jax.jit(layer)
 for frozen in ((), 1, 0):
-    for order in ((0, 1, 2, 3), (1, 0, 2), (3, 0, 1), (2, 0, 3, 0)):
+    for order in ((0, 1, 2, 3), (2, 0, 3, 1)):
         calls = [(x, w), (spread_x, w), (spread_x, spread_w), (x, spread_w)]
         decorated = collage_jax.jit(layer, frozen_argnums=frozen)
         for i in order * 2:

@@ -24,13 +24,12 @@ def layer(x, w):
 
 AROUND = {
     "jit": jax.jit,
-    "grad": lambda f: jax.grad(lambda x, w: f(x, w).sum(), (0, 1)),
     "value_and_grad in jit": lambda f: jax.jit(jax.value_and_grad(lambda x, w: f(x, w).sum())),
     "vmap": lambda f: jax.vmap(f, (0, None)),
     "jvp": lambda f: lambda x, w: jax.jvp(f, (x, w), (x, 2 * w)),
     "vjp": lambda f: lambda x, w: jax.vjp(f, x, w)[1](jnp.ones((3, 2))),
     "linearize": lambda f: lambda x, w: jax.linearize(f, x, w)[1](x, w),
-    "hessian": lambda f: jax.hessian(lambda x, w: f(x, w).sum(), 1),
+    "hessian": lambda f: jax.hessian(lambda x, w: f(x[:1], w).sum()),
     "checkpoint": lambda f: jax.grad(lambda x, w: jax.checkpoint(f)(x, w).sum()),
     "scan": lambda f: lambda x, w: jax.lax.scan(lambda c, row: (c, f(row[None], c)), w, x),
     "cond": lambda f: lambda x, w: jax.lax.cond(x.sum() > 100, f, lambda x, w: f(x, w) + 1, x, w),

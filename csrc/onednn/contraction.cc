@@ -26,7 +26,8 @@ dnnl::primitive_desc Convolution(Spec& spec, dnnl::algorithm algorithm, const De
                                  const dnnl::primitive_attr& attr) {
   const auto strides = spec.Window("strides", descs.src, 1), dilates = spec.Window("dilates", descs.src, 0);
   // Negative padding crops. The library refuses it where it cannot.
-  const auto before = spec.Window("pads_l", descs.src, kAnyPadding), after = spec.Window("pads_r", descs.src, kAnyPadding);
+  const auto before = spec.Window("pads_l", descs.src, kAnyPadding);
+  const auto after = spec.Window("pads_r", descs.src, kAnyPadding);
   return typename Primitive::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference, algorithm, descs.src,
                                             descs.wei, descs.bia, descs.dst, strides, dilates, before, after, attr);
 }

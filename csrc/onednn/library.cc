@@ -10,7 +10,10 @@
 #endif
 
 // Of whichever OpenMP runtime the library brought along; weak, for a sequential library brings none.
-extern "C" __attribute__((weak)) int omp_get_max_threads(void);
+extern "C" {
+__attribute__((weak)) int omp_get_max_threads(void);
+__attribute__((weak)) void omp_set_num_threads(int threads);
+}
 
 namespace collage::onednn {
 namespace {
@@ -64,11 +67,25 @@ int Threads() {
 #endif
 }
 
-void PrepareThisThread() {
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_THREADPOOL
-  dnnl_threadpool_interop_set_max_concurrency(Threads());
-#endif
+// The library learns the size of a pool only when a primitive runs, but lays out the work when it makes one.
+ThreadLimit::ThreadLimit(int threads) {
+  dnnl_threadpool_interop_get_max_concurrency(&before_);
+  dnnl_threadpool_interop_set_max_concurrency(threads > 0 ? threads : Threads());
 }
+
+ThreadLimit::~ThreadLimit() { dnnl_threadpool_interop_set_max_concurrency(before_); }
+#else
+ThreadLimit::ThreadLimit(int threads) : before_(0) {
+  if (threads == 0 || omp_set_num_threads == nullptr) return;
+  before_ = omp_get_max_threads();
+  omp_set_num_threads(threads);
+}
+
+ThreadLimit::~ThreadLimit() {
+  if (before_ > 0) omp_set_num_threads(before_);
+}
+#endif
 
 const std::string& LibraryVersion() {
   static const std::string version = [] {

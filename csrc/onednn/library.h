@@ -18,7 +18,17 @@ const std::string& LibraryVersion();
 // For example "oneDNN 3.2.0-2f8b6c1d/avx512_core_bf16/2t cannot do op=conv: unimplemented: could not create ...".
 std::string Explain(const std::string& op, const dnnl::error& error);
 
-// Tells the library how many threads its primitives will get, where the library cannot know. Call before making any.
-void PrepareThisThread();
+// While one exists, primitives that this thread makes or runs use at most so many threads. 0: all there are.
+// A small primitive is faster on one thread than it takes to wake the others.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads);
+  ~ThreadLimit();
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
 
 }  // namespace collage::onednn

@@ -16,9 +16,8 @@ namespace {
 ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view library) {
   return GuardedState<Plan>([&] {
     if (library != LibraryVersion())
-      throw SpecError("this program was compiled for oneDNN " + std::string(library) + ", loaded is " + LibraryVersion() +
-                      ": compile it again");
-    PrepareThisThread();
+      throw SpecError("this program was compiled for oneDNN " + std::string(library) + ", loaded is " +
+                      LibraryVersion() + ": compile it again");
     try {
       return std::make_unique<Plan>(MakeRecipe(spec));
     } catch (const dnnl::error& error) {
@@ -32,11 +31,11 @@ ffi::Error Run(const Plan& plan, const Pool& pool, ffi::RemainingArgs arguments,
     thread_local std::vector<ffi::AnyBuffer> operands;  // keeps its memory from call to call
     operands.clear();
     for (size_t i = 0; i < arguments.size(); ++i) operands.push_back(arguments.get<ffi::AnyBuffer>(i).value());
-    if (results.size() != 1) throw SpecError("op=" + plan.op() + ": there is one result");
+    if (results.size() != 1) throw SpecError("oneDNN op=" + plan.op() + ": there is one result");
     const ffi::AnyBuffer result = *results.get<ffi::AnyBuffer>(0).value();
     plan.Check(operands, result);
     try {
-      plan.Run(operands, result, Stream(pool).get());
+      plan.Run(operands, result, Stream(pool, plan.threads()).get());
     } catch (const dnnl::error& error) {
       throw std::runtime_error(Explain(plan.op(), error));
     }
@@ -76,7 +75,6 @@ py::dict QueryDict(const std::string& spec) {
   Answer answer;
   {
     py::gil_scoped_release release;
-    PrepareThisThread();
     answer = Query(spec);
   }
   if (!answer.error.empty()) throw py::value_error(answer.error);

@@ -36,6 +36,8 @@ double Span(const memory::dims& dims, const memory::dims& strides) {
   return last + 1;
 }
 
+size_t ElementBytes(const memory::desc& desc) { return memory::data_type_size(desc.get_data_type()); }
+
 }  // namespace
 
 void Reject(std::string_view where, const std::string& why) {
@@ -77,9 +79,9 @@ memory::desc ParseMemory(std::string_view text, std::string_view where, bool all
   return any ? memory::desc(dims, type, memory::format_tag::any) : memory::desc(dims, type, strides);
 }
 
-size_t ElementBytes(const memory::desc& desc) { return memory::data_type_size(desc.get_data_type()); }
-
-size_t DenseBytes(const memory::desc& desc) { return ElementBytes(desc) * static_cast<size_t>(Elements(desc.get_dims())); }
+size_t DenseBytes(const memory::desc& desc) {
+  return ElementBytes(desc) * static_cast<size_t>(Elements(desc.get_dims()));
+}
 
 size_t SpanBytes(const memory::desc& desc) {
   return ElementBytes(desc) * static_cast<size_t>(Span(desc.get_dims(), desc.get_strides()));

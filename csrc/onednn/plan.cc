@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "../scratch.h"
+#include "library.h"
 #include "post_ops.h"
 
 namespace collage::onednn {
@@ -43,7 +44,8 @@ Plan::Buffer Plan::Expect(const Tensor& tensor) {
   return {FfiType(tensor.given.get_data_type()), span, span == DenseBytes(tensor.given)};
 }
 
-Plan::Plan(const Recipe& recipe) : op_(recipe.op), result_(Expect(recipe.result)) {
+Plan::Plan(const Recipe& recipe) : op_(recipe.op), threads_(recipe.threads), result_(Expect(recipe.result)) {
+  const ThreadLimit limit(threads_);
   Step main{dnnl::primitive(recipe.primitive.get()), {}};
 
   for (const Tensor& tensor : recipe.operands) {
@@ -75,16 +77,16 @@ Plan::Plan(const Recipe& recipe) : op_(recipe.op), result_(Expect(recipe.result)
 }
 
 void Plan::Check(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer& result) const {
-  auto check = [](const std::string& what, const ffi::AnyBuffer& buffer, const Buffer& expected) {
-    if (buffer.element_type() != expected.type) throw SpecError(what + " does not have the spec's element type");
+  auto refuse = [this](const std::string& why) { throw SpecError("oneDNN op=" + op_ + ": " + why); };
+  auto check = [&](const std::string& what, const ffi::AnyBuffer& buffer, const Buffer& expected) {
+    if (buffer.element_type() != expected.type) refuse(what + " does not have the spec's element type");
     const size_t bytes = buffer.size_bytes();
     if (expected.exactly ? bytes == expected.bytes : bytes >= expected.bytes) return;
-    throw SpecError(what + " has " + std::to_string(bytes) + " bytes, the spec says " +
-                    (expected.exactly ? "" : "at least ") + std::to_string(expected.bytes));
+    refuse(what + " has " + std::to_string(bytes) + " bytes, the spec says " + (expected.exactly ? "" : "at least ") +
+           std::to_string(expected.bytes));
   };
   if (operands.size() != operands_.size())
-    throw SpecError("got " + std::to_string(operands.size()) + " operands, the spec says " +
-                    std::to_string(operands_.size()));
+    refuse("got " + std::to_string(operands.size()) + " operands, the spec says " + std::to_string(operands_.size()));
   for (size_t i = 0; i < operands.size(); ++i) check("operand " + std::to_string(i), operands[i], operands_[i]);
   check("the result", result, result_);
 }
@@ -125,6 +127,7 @@ void Plan::Run(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer
   };
 
   auto frame = TakeFrame();
+  const ThreadLimit limit(threads_);
   size_t memory = 0;
   for (size_t i = 0; i < steps_.size(); ++i) {
     const Step& step = steps_[i];

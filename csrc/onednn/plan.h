@@ -17,6 +17,7 @@ class Plan : public FfiState<Plan> {
   explicit Plan(const Recipe& recipe);
 
   const std::string& op() const { return op_; }
+  int threads() const { return threads_; }  // at most; 0: all there are
 
   // Throws unless the buffers of a call are what the spec said.
   void Check(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer& result) const;
@@ -57,6 +58,7 @@ class Plan : public FfiState<Plan> {
   void GiveBack(std::unique_ptr<Frame> frame) const;
 
   std::string op_;
+  int threads_;
   std::vector<Buffer> operands_;
   Buffer result_;
   std::vector<Step> steps_;

@@ -27,7 +27,8 @@ constexpr std::pair<std::string_view, algorithm> kBinary[] = {
 };
 
 template <size_t N>
-algorithm Lookup(const std::pair<std::string_view, algorithm> (&table)[N], std::string_view name, std::string_view where) {
+algorithm Lookup(const std::pair<std::string_view, algorithm> (&table)[N], std::string_view name,
+                 std::string_view where) {
   for (const auto& [known, value] : table)
     if (name == known) return value;
   throw SpecError("bad token `" + std::string(where) + "`: no algorithm `" + std::string(name) + "`");

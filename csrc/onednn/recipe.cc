@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "library.h"
+
 namespace collage::onednn {
 namespace {
 
@@ -28,8 +30,11 @@ Recipe MakeRecipe(std::string_view text) {
   Spec spec(text);
   for (const auto& [op, make] : kMakers) {
     if (spec.op() != op) continue;
+    const int threads = spec.Threads();
+    const ThreadLimit limit(threads);
     Recipe recipe = make(spec);
     spec.RequireAllRead();
+    recipe.threads = threads;
     recipe.op = spec.op();
     return recipe;
   }

@@ -29,6 +29,8 @@ struct Recipe {
   // Of an operation with weights: what the primitive reads, and what the caller has unpacked.
   std::optional<dnnl::memory::desc> weights = {}, plain_weights = {};
 
+  int threads = 0;  // at most; 0: all there are
+
   bool has_sum = false;  // one more operand comes last, shaped like the result, and is added to it
   std::string op = {};
 };

@@ -7,6 +7,8 @@ namespace {
 
 using dnnl::memory;
 
+constexpr int kMostThreads = 1024;
+
 std::string Where(std::string_view key, std::string_view value) { return std::string(key) + "=" + std::string(value); }
 
 }  // namespace
@@ -32,17 +34,28 @@ bool Spec::Has(std::string_view key) const { return const_cast<Spec*>(this)->Fin
 
 std::string_view Spec::Text(std::string_view key) {
   Token* token = Find(key);
-  if (token == nullptr) throw SpecError("missing token `" + std::string(key) + "=`" + (op_.empty() ? "" : " of op=" + op_));
+  if (token == nullptr)
+    throw SpecError("missing token `" + std::string(key) + "=`" + (op_.empty() ? "" : " of op=" + op_));
   token->read = true;
   return token->value;
 }
 
-std::string_view Spec::TextOr(std::string_view key, std::string_view fallback) { return Has(key) ? Text(key) : fallback; }
+std::string_view Spec::TextOr(std::string_view key, std::string_view fallback) {
+  return Has(key) ? Text(key) : fallback;
+}
 
 int Spec::Axis(std::string_view key, const memory::desc& desc) {
   const auto axis = ParseNumber<int>(Text(key), Where(key, Text(key)), "an axis");
   if (axis < 0 || axis >= desc.get_ndims()) Reject(Where(key, Text(key)), "no such dimension");
   return axis;
+}
+
+int Spec::Threads() {
+  if (!Has("threads")) return 0;
+  const std::string_view text = Text("threads");
+  const auto threads = ParseNumber<int>(text, Where("threads", text), "a number of threads");
+  if (threads < 1 || threads > kMostThreads) Reject(Where("threads", text), "1 to " + std::to_string(kMostThreads));
+  return threads;
 }
 
 float Spec::Float(std::string_view key) { return ParseFloat(Text(key), Where(key, Text(key))); }

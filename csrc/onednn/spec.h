@@ -23,10 +23,11 @@ class Spec {
   std::string_view TextOr(std::string_view key, std::string_view fallback);
 
   int Axis(std::string_view key, const dnnl::memory::desc& desc);  // a dimension of `desc`
+  int Threads();  // threads=, of every operation: 0 if it is not given
   float Float(std::string_view key);
   float FloatOr(std::string_view key, float fallback);
   bool FlagOr(std::string_view key, bool fallback);  // 0 or 1
-  // One number per spatial dimension of `src` (batch, channels, spatial...), none below `least`: the library trusts them.
+  // One number per spatial dimension of `src`, none below `least`: the library divides by them unasked.
   dnnl::memory::dims Window(std::string_view key, const dnnl::memory::desc& src, int64_t least);
   std::vector<float> Floats(std::string_view key);
   dnnl::memory::desc Memory(std::string_view key, bool allow_any = false);

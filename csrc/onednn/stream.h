@@ -20,8 +20,8 @@ using Pool = ffi::ThreadPool;
 
 class Stream {
  public:
-  explicit Stream(const Pool& pool)
-      : threads_(pool), stream_(dnnl::threadpool_interop::make_stream(CpuEngine(), &threads_)) {}
+  Stream(const Pool& pool, int threads)
+      : threads_(pool, threads), stream_(dnnl::threadpool_interop::make_stream(CpuEngine(), &threads_)) {}
   dnnl_stream_t get() const { return stream_.get(); }
 
  private:
@@ -35,7 +35,7 @@ struct Pool {};
 
 class Stream {
  public:
-  explicit Stream(const Pool&) {}
+  Stream(const Pool&, int) {}  // the OpenMP runtime knows the thread limit
   dnnl_stream_t get() const {
     thread_local dnnl::stream stream(CpuEngine());
     return stream.get();

@@ -1,7 +1,7 @@
 // oneDNN built with ONEDNN_CPU_RUNTIME=THREADPOOL asks its caller for threads: it gets XLA's own pool.
 //
-// No published wheel is built so: this class has run in FFI calls, nested and concurrent ones too, but never under oneDNN,
-// whose side has only been compiled.
+// No published wheel is built so. This class has run in FFI calls, nested and concurrent ones too, but not under
+// oneDNN: that side has only been compiled.
 #pragma once
 
 #include <algorithm>
@@ -21,17 +21,19 @@ namespace collage::onednn {
 // that another thread is already running.
 class XlaThreadpool final : public dnnl::threadpool_interop::threadpool_iface {
  public:
-  explicit XlaThreadpool(ffi::ThreadPool pool) : pool_(pool) {}
+  // Uses at most `limit` threads; 0: all there are.
+  XlaThreadpool(ffi::ThreadPool pool, int limit) : pool_(pool), threads_(std::max<int>(1, pool.num_threads())) {
+    if (limit > 0) threads_ = std::min(threads_, limit);
+  }
 
-  int get_num_threads() const override { return std::max<int>(1, static_cast<int>(pool_.num_threads())); }
+  int get_num_threads() const override { return threads_; }
   // A true answer would make oneDNN use one thread, and handlers always run on a thread of the pool.
   bool get_in_parallel() const override { return false; }
   uint64_t get_flags() const override { return 0; }
 
   void parallel_for(int n, const std::function<void(int, int)>& function) override {
-    if (n == 1) return function(0, 1);
     auto work = std::make_shared<Work>(n, &function);
-    const int helpers = std::min(n, get_num_threads()) - 1;
+    const int helpers = std::min(n, threads_) - 1;
     for (int i = 0; i < helpers; ++i) pool_.Schedule([work] { work->Help(); });
     work->Help();
     work->Wait();
@@ -65,6 +67,7 @@ class XlaThreadpool final : public dnnl::threadpool_interop::threadpool_iface {
   };
 
   ffi::ThreadPool pool_;
+  int threads_;
 };
 
 }  // namespace collage::onednn

@@ -6,6 +6,8 @@ import ctypes
 import importlib
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -35,9 +37,10 @@ def _load() -> ModuleType | Unsupported:
     if isinstance(path, Unsupported):
         return path
     try:
-        # The extension asks for this soname and has no search path, so it must be there already. It stays out of the
-        # process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch, OpenVINO).
-        ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        with _short_spinning():
+            # The extension asks for this soname and has no search path, so it must be there already. It stays out of
+            # the process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch, OpenVINO).
+            ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
         return Unsupported(f"oneDNN cannot be opened: {error}")
     try:
@@ -63,6 +66,23 @@ def _library_path() -> Path | Unsupported:
         if file.name == _SONAME:
             return Path(str(file.locate())).resolve()
     return Unsupported(f"the wheel {_WHEEL} has no {_SONAME}")
+
+
+@contextmanager
+def _short_spinning() -> Iterator[None]:
+    """Have GNU's OpenMP, which reads this once when it is loaded, let idle threads spin for about 10 us only.
+
+    Its default is 3 ms. That holds a core that XLA's own threads want after the call, and on a busy machine it also
+    keeps the threads that are waited for from running. 10 us is longer than the gap between two calls in a row.
+    """
+    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:  # the user has decided
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]  # child processes are not ours to configure
 
 
 def _register(module: ModuleType) -> None:

@@ -119,7 +119,7 @@ def _operand(view: View, axes: _Axes, collapse: bool, contracted_last: bool) -> 
     groups = axes.groups(collapse, contracted_last)
     memory = view.memory(groups)
     if memory is not None:
-        return Operand(memory, (view.value,))
+        return Operand(_unambiguous(memory), (view.value,))
     # Out of place: batch, then the two matrix dimensions, each in one row. Transposes seen through are made up for.
     permutations = [[int(p) for p in node.params["permutation"]] for node in view.nodes]
     order = [a for group in groups for a in group]
@@ -133,6 +133,18 @@ def _operand(view: View, axes: _Axes, collapse: bool, contracted_last: bool) -> 
         return array.transpose(order).reshape(dims)
 
     return Operand(Memory(dtype, dims, row_major(dims)), (view.value,), make)
+
+
+def _unambiguous(memory: Memory) -> Memory:
+    """A column of stride 1 as a column-major matrix.
+
+    As a row-major one its last stride would be 1 too, which the library's products without generated code take for a
+    transposed matrix with rows too short, and fail.
+    """
+    (rows, columns), (row_stride, _) = memory.dims[-2:], memory.strides[-2:]
+    if columns > 1 or rows == 1 or row_stride != 1:
+        return memory
+    return replace(memory, strides=(*memory.strides[:-1], rows))
 
 
 def _result_groups(lhs: _Axes, rhs: _Axes, collapse: bool, last: Node | None) -> Groups:

@@ -1,0 +1,53 @@
+// The kernels for processors with AVX2 and FMA.
+#include <immintrin.h>
+
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "kernels.h"
+
+#define INLINE inline __attribute__((always_inline))
+
+// From here on, and not before: the standard library's inline functions must run everywhere.
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+namespace collage::winograd {
+namespace avx2 {
+namespace {
+
+struct Vec {
+  using T = __m256;
+  static constexpr int kLanes = 8, kSums = 12, kColumns = 2;
+  static INLINE T Load(const float* from) { return _mm256_loadu_ps(from); }
+  static INLINE void Store(float* to, T value) { _mm256_storeu_ps(to, value); }
+  static INLINE T All(float value) { return _mm256_set1_ps(value); }
+  static INLINE T MulAdd(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
+  // The second operand is what the instruction gives where one is NaN: NaN stays.
+  static INLINE T Relu(T value) { return _mm256_max_ps(_mm256_setzero_ps(), value); }
+  static INLINE bool IsZero(T value) { return _mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0; }
+};
+
+#include "transforms.h"
+#include "product.h"
+#include "tiles.h"
+
+}  // namespace
+}  // namespace avx2
+
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+const Kernels* Avx2Kernels(int tile) {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::KernelsFor(tile) : nullptr;
+}
+
+}  // namespace collage::winograd

@@ -1,0 +1,85 @@
+// collage_jax._winograd: one XLA FFI target that runs a convolution or transforms its weights.
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../ffi_state.h"
+#include "plan.h"
+
+namespace collage::winograd {
+namespace {
+
+// Of the layout of transformed weights and of the spec.
+constexpr std::string_view kVersion = "1";
+
+ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view version) {
+  return GuardedState<Plan>([&] {
+    if (version != kVersion)
+      throw SpecError("this program was compiled for version " + std::string(version) + " of the Winograd kernels, loaded is " +
+                      std::string(kVersion) + ": compile it again");
+    return std::make_unique<Plan>(ParseProblem(spec));
+  });
+}
+
+float* Data(const ffi::AnyBuffer& buffer, const char* what, int64_t elements) {
+  if (buffer.element_type() != ffi::DataType::F32) throw SpecError(std::string(what) + " is not float32");
+  if (static_cast<int64_t>(buffer.element_count()) != elements)
+    throw SpecError(std::string(what) + " has " + std::to_string(buffer.element_count()) + " elements, the spec says " +
+                    std::to_string(elements));
+  return static_cast<float*>(buffer.untyped_data());
+}
+
+ffi::Error Execute(Plan* plan, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
+  return Guarded([&] {
+    const Problem& p = plan->problem();
+    size_t next = 0;
+    auto operand = [&](const char* what, int64_t elements) {
+      if (next == arguments.size()) throw SpecError(std::string(what) + " is missing");
+      return Data(arguments.get<ffi::AnyBuffer>(next++).value(), what, elements);
+    };
+    Arrays arrays{};
+    if (!p.packs) arrays.source = operand("the source", p.source_size());
+    arrays.weights = operand("the kernel", p.weights_size());
+    if (p.packed && !p.packs) arrays.packed = operand("the transformed kernel", p.packed_size());
+    if (p.bias && !p.packs) arrays.bias = operand("the bias", p.out_channels);
+    if (p.add && !p.packs) arrays.add = operand("the summand", p.result_size());
+    if (next != arguments.size()) throw SpecError("there are more operands than the spec says");
+    if (results.size() != 1) throw SpecError("there is one result");
+    arrays.result = Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", p.packs ? p.packed_size() : p.result_size());
+    p.packs ? plan->Pack(arrays.weights, arrays.result) : plan->Run(arrays);
+  });
+}
+
+auto InstantiateBinding() {
+  return ffi::Ffi::BindInstantiate().Attr<std::string_view>("spec").Attr<std::string_view>("version");
+}
+
+auto ExecuteBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::State<Plan>>()
+      .RemainingArgs()
+      .RemainingRets()
+      .Attrs<ffi::Dictionary>();  // decoded already, but a stage must take all
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiate, Instantiate, InstantiateBinding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kExecute, Execute, ExecuteBinding());
+
+}  // namespace
+
+PYBIND11_MODULE(_winograd, module) {
+  module.doc() = "Winograd convolutions behind XLA's foreign function interface";
+  module.def("registrations", [] {
+    return py::dict(py::arg("collage_winograd_v1") = TargetStages(kInstantiate, kExecute));
+  });
+  module.def("type_registrations", [] { return py::dict(py::arg("collage_winograd_v1") = StateType<Plan>()); });
+  module.def("version", [] { return std::string(kVersion); });
+  module.def("instruction_set", &InstructionSet);  // "" if there are no kernels for this processor
+  module.def("threads", &Threads);
+  // Elements of the transformed kernel; ValueError for a spec that cannot be run.
+  module.def("packed_size", [](const std::string& spec) { return ParseProblem(spec).packed_size(); }, py::arg("spec"));
+}
+
+}  // namespace collage::winograd

@@ -1,0 +1,96 @@
+#include "plan.h"
+
+#include <omp.h>
+
+#include "../scratch.h"
+
+namespace collage::winograd {
+namespace {
+
+const Kernels* Choose(int tile) {
+  const Kernels* kernels = Avx512Kernels(tile);
+  if (kernels == nullptr) kernels = Avx2Kernels(tile);
+  if (kernels == nullptr) throw SpecError("Winograd here needs a processor with AVX2 and FMA, or AVX-512");
+  return kernels;
+}
+
+}  // namespace
+
+int Threads() { return omp_get_max_threads(); }
+
+std::string InstructionSet() { return Avx512Kernels(2) ? "avx512" : Avx2Kernels(2) ? "avx2" : ""; }
+
+Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem.tile)), zeros_(problem.channels) {
+  ChooseBlocks();
+}
+
+void Plan::Run(const Arrays& given) const {
+  Arrays arrays = given;
+  const int64_t unpacked = problem_.packed ? 0 : problem_.packed_size();
+  const int64_t working = (VSize() + MSize()) * (together_ ? 1 : threads_);
+  auto* scratch = reinterpret_cast<float*>(ThreadScratch((unpacked + working) * sizeof(float)));
+  if (!problem_.packed) {
+    Pack(arrays.weights, scratch);
+    arrays.packed = scratch;
+  }
+  together_ ? RunTogether(arrays, scratch + unpacked) : RunApart(arrays, scratch + unpacked);
+}
+
+// Weights arrive as [depth][3][3][channel][output channel], and leave as [group][point][depth][channel][of the group].
+void Plan::Pack(const float* weights, float* packed) const {
+  const Problem& p = problem_;
+#pragma omp parallel for collapse(2) num_threads(threads_)
+  for (int64_t depth = 0; depth < p.kernel_depth; ++depth)
+    for (int64_t channel = 0; channel < p.channels; ++channel)
+      for (int64_t group = 0; group < groups(); ++group) {
+        const int64_t start = GroupStart(group), columns = GroupSize(group);
+        const int64_t point_size = p.kernel_depth * p.channels * columns;
+        kernels_->weights(weights + (depth * 9 * p.channels + channel) * p.out_channels + start,
+                          p.channels * p.out_channels, columns,
+                          packed + p.points() * p.kernel_depth * p.channels * start + (depth * p.channels + channel) * columns,
+                          point_size);
+      }
+}
+
+void Plan::RunApart(const Arrays& arrays, float* scratch) const {
+  const int64_t blocks = BlockCount();
+#pragma omp parallel for schedule(dynamic) num_threads(threads_)
+  for (int64_t index = 0; index < blocks; ++index) {
+    Block block = BlockAt(index);
+    block.v = scratch + omp_get_thread_num() * (VSize() + MSize());
+    block.m = block.v + VSize();
+    for (int64_t slice = 0; slice < block.slices; ++slice)
+      for (int64_t tile = 0; tile < block.tiles; ++tile) Input(arrays, block, slice, tile);
+    for (int64_t group = 0; group < groups(); ++group) {
+      for (int64_t point = 0; point < problem_.points(); ++point) Multiply(arrays, block, block.m, group, point);
+      for (int64_t depth = 0; depth < block.depths; ++depth)
+        for (int64_t tile = 0; tile < block.tiles; ++tile) Output(arrays, block, block.m, group, depth, tile);
+    }
+  }
+}
+
+void Plan::RunTogether(const Arrays& arrays, float* scratch) const {
+  for (int64_t index = 0; index < BlockCount(); ++index) {
+    Block block = BlockAt(index);
+    block.v = scratch;
+    block.m = scratch + VSize();
+    const int64_t rows = block.depths * block.tiles;
+#pragma omp parallel num_threads(threads_)
+    {
+#pragma omp for schedule(dynamic, 4) collapse(2)
+      for (int64_t slice = 0; slice < block.slices; ++slice)
+        for (int64_t tile = 0; tile < block.tiles; ++tile) Input(arrays, block, slice, tile);
+#pragma omp for schedule(dynamic) collapse(2)
+      for (int64_t group = 0; group < groups(); ++group)
+        for (int64_t point = 0; point < problem_.points(); ++point)
+          Multiply(arrays, block, block.m + MStart(rows, group), group, point);
+#pragma omp for schedule(dynamic, 8) collapse(3)
+      for (int64_t group = 0; group < groups(); ++group)
+        for (int64_t depth = 0; depth < block.depths; ++depth)
+          for (int64_t tile = 0; tile < block.tiles; ++tile)
+            Output(arrays, block, block.m + MStart(rows, group), group, depth, tile);
+    }
+  }
+}
+
+}  // namespace collage::winograd

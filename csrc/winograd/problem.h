@@ -1,0 +1,42 @@
+// What one call computes, and its text form: space-separated key=value tokens, for example
+//   op=conv tile=4 src=2x1x56x56x64 dst=2x1x56x56x128 depth=1x1x1 pads=0x1x1 bias=1 add=0 relu=1 packed=1
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string_view>
+
+namespace collage::winograd {
+
+struct SpecError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+// A channels-last convolution with a kernel of `kernel_depth` x 3 x 3; a convolution in two dimensions has depth 1.
+// The padding behind follows from the result's size.
+struct Problem {
+  int64_t batch, depth, height, width, channels;
+  int64_t out_depth, out_height, out_width, out_channels;
+  int64_t kernel_depth, stride_depth, dilation_depth;
+  int64_t pad_depth, pad_height, pad_width;  // before; negative crops
+  int tile;                                  // side of the squares of results made at a time: 2 or 4
+  bool bias, add, relu;                      // what follows, in this order
+  bool packed;                               // the weights are given transformed too
+  bool packs;                                // the weights are all there is to do
+
+  int64_t points() const { return (tile + 2) * (tile + 2); }
+  int64_t tiles_high() const { return (out_height + tile - 1) / tile; }
+  int64_t tiles_wide() const { return (out_width + tile - 1) / tile; }
+  int64_t tiles() const { return batch * tiles_high() * tiles_wide(); }  // of one depth
+
+  // Elements.
+  int64_t source_size() const { return batch * depth * height * width * channels; }
+  int64_t result_size() const { return batch * out_depth * out_height * out_width * out_channels; }
+  int64_t weights_size() const { return kernel_depth * 9 * channels * out_channels; }
+  int64_t packed_size() const { return kernel_depth * points() * channels * out_channels; }
+};
+
+// Throws SpecError, naming the token or the reason.
+Problem ParseProblem(std::string_view spec);
+
+}  // namespace collage::winograd
