@@ -107,6 +107,14 @@ def typeof(leaf: Any) -> Any:
     return _core.shaped_abstractify(leaf)
 
 
+def mend_dispatch(jitted: Any) -> None:
+    """Let ``jitted`` dispatch in C++ again for signatures whose tracing failed.
+
+    ``jax.jit`` calls Python for such a signature ever after, 15 times slower. Compiled programs stay.
+    """
+    jitted._clear_cache()
+
+
 class SpreadOverDevices(Exception):
     """Raised while a program made for one device is compiled for several."""
 

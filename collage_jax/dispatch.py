@@ -155,6 +155,7 @@ class Jitted:
             self._looks_for_spread = True
             return self._plain(*args, **kwargs)
         self._program(*self._normalised(args, kwargs))
+        _compat.mend_dispatch(self._placed)
         try:
             return self._call_frozen(args, kwargs) if self._roles.frozen else self._placed(*args, **kwargs)
         except (_Untuned, _compat.SpreadOverDevices):  # another thread cleared the cache; arrays closed over are spread
@@ -233,7 +234,7 @@ class Jitted:
             try:
                 return self._run(*held.only, args, kwargs)
             except _Untuned:
-                pass
+                _compat.mend_dispatch(self._placed)
         key = self._open_key(args, kwargs)
         served = held.get(key)
         if served is None:

@@ -468,6 +468,26 @@ def test_each_signature_is_tuned_once(monkeypatch):
     assert decorated.placement(X, W) is not decorated.placement(X[:2], W)
 
 
+@pytest.mark.parametrize("frozen", [(), 1], ids=["open", "frozen"])
+@pytest.mark.usefixtures("whatever_is_faster")
+def test_a_warm_call_does_not_leave_the_fast_path_of_jit(frozen):
+    """Not even though the first call of its signature was made again after tuning."""
+    decorated = collage_jax.jit(layer, frozen_argnums=frozen)
+    for _ in range(3):
+        decorated(X, W)
+        decorated(X[:2], W)
+    fresh = jax.jit(lambda x, w: layer(x, w))
+    fewer = X[:2]
+    jax.config.update("jax_no_tracing", True)  # what is not served from the fast path raises
+    try:
+        with pytest.raises(RuntimeError, match="no_tracing"):
+            fresh(X, W)
+        decorated(X, W)
+        decorated(fewer, W)
+    finally:
+        jax.config.update("jax_no_tracing", False)
+
+
 def test_clear_cache_forgets_programs():
     fun, calls = counted(layer)
     decorated = collage_jax.jit(fun)

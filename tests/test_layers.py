@@ -22,6 +22,7 @@ LAYERS = (
     "config",
     "costs",
     "device",
+    "native",
     "graph",
     "patterns",
     "backends.base",

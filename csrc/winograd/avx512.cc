@@ -1,6 +1,7 @@
 // The kernels for processors with AVX-512.
 #include <immintrin.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>

@@ -7,20 +7,31 @@
 namespace collage::winograd {
 namespace {
 
-const Kernels* Choose(int tile) {
-  const Kernels* kernels = Avx512Kernels(tile);
-  if (kernels == nullptr) kernels = Avx2Kernels(tile);
-  if (kernels == nullptr) throw SpecError("Winograd here needs a processor with AVX2 and FMA, or AVX-512");
-  return kernels;
+struct Offer {
+  std::string_view isa;
+  const Kernels* (*kernels)(int tile);
+};
+
+constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
+
+const Kernels* Choose(const Problem& problem) {
+  for (const Offer& offer : kOffers)
+    if (problem.isa.empty() || problem.isa == offer.isa)
+      if (const Kernels* kernels = offer.kernels(problem.tile)) return kernels;
+  throw SpecError("there are no Winograd kernels for " + (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
 }
 
 }  // namespace
 
 int Threads() { return omp_get_max_threads(); }
 
-std::string InstructionSet() { return Avx512Kernels(2) ? "avx512" : Avx2Kernels(2) ? "avx2" : ""; }
+std::string InstructionSet() {
+  for (const Offer& offer : kOffers)
+    if (offer.kernels(2) != nullptr) return std::string(offer.isa);
+  return "";
+}
 
-Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem.tile)), zeros_(problem.channels) {
+Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem)), zeros_(problem.channels) {
   ChooseBlocks();
 }
 

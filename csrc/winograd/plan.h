@@ -69,7 +69,7 @@ class Plan : public FfiState<Plan> {
   int64_t block_tiles_, block_depths_, most_slices_;
 };
 
-// What the kernels were compiled for, or the reason why this processor has none.
+// The best kernels for this processor, "" if it has none.
 std::string InstructionSet();
 int Threads();
 

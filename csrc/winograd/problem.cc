@@ -35,6 +35,8 @@ class Tokens {
     return found.mapped();
   }
 
+  bool Has(const std::string& key) const { return values_.count(key) > 0; }
+
   // Integers joined by x, none below `least`.
   std::vector<int64_t> Numbers(const std::string& key, size_t count, int64_t least) {
     const std::string text = Take(key), token = key + "=" + text;
@@ -91,6 +93,7 @@ Problem ParseProblem(std::string_view spec) {
   p.pad_depth = pads[0], p.pad_height = pads[1], p.pad_width = pads[2];
   p.bias = tokens.Flag("bias"), p.add = tokens.Flag("add"), p.relu = tokens.Flag("relu");
   p.packed = tokens.Flag("packed");
+  if (tokens.Has("isa")) p.isa = tokens.Take("isa");
   tokens.RequireAllTaken();
 
   if (src[0] != dst[0]) throw SpecError("src and dst differ in their first size, the batch");

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 
 namespace collage::winograd {
@@ -23,6 +24,7 @@ struct Problem {
   bool bias, add, relu;                      // what follows, in this order
   bool packed;                               // the weights are given transformed too
   bool packs;                                // the weights are all there is to do
+  std::string isa;                           // which kernels, "avx512" or "avx2"; else the best
 
   int64_t points() const { return (tile + 2) * (tile + 2); }
   int64_t tiles_high() const { return (out_height + tile - 1) / tile; }

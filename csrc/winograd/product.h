@@ -1,12 +1,20 @@
 // The matrix product: a few rows of `a` and all columns of a block of `b`, with every sum in a register. Included once
 // per instruction set, inside its namespace, after `Vec`.
 
+// So many products are summed in a row, and then those sums: the error grows with the root of the number of summands,
+// and fewer at a time keep it small. The part of `b` in use also fits into the fastest cache then.
+constexpr int64_t kSummands = 128;
+
 // As many sums as there are registers besides those for a row of `b` and an element of `a`.
 template <int Columns>
 constexpr int kMaxRows = Vec::kSums / Columns < 8 ? Vec::kSums / Columns : 8;
 
+struct Part {
+  int64_t row, column, channel, channels;  // the first row, column and channel
+};
+
 template <int Rows, int Columns>  // of vectors
-void Multiply(const Product& p, int64_t row, int64_t column) {
+void Multiply(const Product& p, const Part& part) {
   Vec::T sums[Rows][Columns];
 #pragma GCC unroll 16
   for (auto& sum_row : sums)
@@ -14,10 +22,10 @@ void Multiply(const Product& p, int64_t row, int64_t column) {
     for (auto& sum : sum_row) sum = Vec::All(0);
 
   for (int64_t segment = 0; segment < p.segments; ++segment) {
-    const float* a = p.a + segment * p.a_segment + row * p.a_row;
-    const float* b = p.b + segment * p.channels * p.columns + column;
+    const float* a = p.a + segment * p.a_segment + part.row * p.a_row + part.channel;
+    const float* b = p.b + (segment * p.channels + part.channel) * p.columns + part.column;
 #pragma GCC unroll 2
-    for (int64_t c = 0; c < p.channels; ++c, ++a, b += p.columns) {
+    for (int64_t c = 0; c < part.channels; ++c, ++a, b += p.columns) {
       Vec::T b_row[Columns];
 #pragma GCC unroll 16
       for (int j = 0; j < Columns; ++j) b_row[j] = Vec::Load(b + j * Vec::kLanes);
@@ -30,14 +38,17 @@ void Multiply(const Product& p, int64_t row, int64_t column) {
     }
   }
 
-  float* m = p.m + row * p.columns + column;
+  float* m = p.m + part.row * p.columns + part.column;
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 16
-    for (int j = 0; j < Columns; ++j) Vec::Store(m + i * p.columns + j * Vec::kLanes, sums[i][j]);
+    for (int j = 0; j < Columns; ++j) {
+      float* to = m + i * p.columns + j * Vec::kLanes;
+      Vec::Store(to, part.channel > 0 ? sums[i][j] + Vec::Load(to) : sums[i][j]);
+    }
 }
 
-using MultiplyRows = void (*)(const Product&, int64_t row, int64_t column);
+using MultiplyRows = void (*)(const Product&, const Part&);
 
 template <int Columns, size_t... Rows>
 constexpr std::array<MultiplyRows, sizeof...(Rows)> RowKernels(std::index_sequence<Rows...>) {
@@ -49,10 +60,12 @@ template <int Columns>
 void MultiplyColumns(const Product& p, int64_t column) {
   static constexpr auto kernels = RowKernels<Columns>(std::make_index_sequence<kMaxRows<Columns>>());
   const int64_t steps = (p.rows + kMaxRows<Columns> - 1) / kMaxRows<Columns>;
-  for (int64_t step = 0; step < steps; ++step) {
-    const int64_t first = p.rows * step / steps, end = p.rows * (step + 1) / steps;
-    kernels[end - first - 1](p, first, column);
-  }
+  const int64_t most = std::max(kSummands / std::max<int64_t>(p.segments, 1), int64_t{kVector});
+  for (int64_t channel = 0; channel < p.channels; channel += most)
+    for (int64_t step = 0; step < steps; ++step) {
+      const int64_t row = p.rows * step / steps, end = p.rows * (step + 1) / steps;
+      kernels[end - row - 1](p, {row, column, channel, std::min(most, p.channels - channel)});
+    }
 }
 
 void MultiplyAll(const Product& p) {

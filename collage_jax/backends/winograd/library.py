@@ -7,7 +7,7 @@ import threading
 from functools import cache
 from types import ModuleType
 
-from ...native import register
+from ...native import register, short_spinning
 from ..base import Unsupported
 
 TARGET = "collage_winograd_v1"
@@ -24,7 +24,8 @@ def load() -> ModuleType | Unsupported:
 @cache
 def _load() -> ModuleType | Unsupported:
     try:
-        module = importlib.import_module("collage_jax._winograd")
+        with short_spinning():
+            module = importlib.import_module("collage_jax._winograd")
     except ImportError as error:
         return Unsupported(f"the extension for it cannot be loaded: {error}")
     if not module.instruction_set():
