@@ -6,6 +6,7 @@ accept older handlers, not the reverse.
 """
 
 import os
+import platform
 from importlib import metadata
 from pathlib import Path
 
@@ -17,21 +18,27 @@ class Missing(Exception):
     """What an extension needs and the build does not have."""
 
 
-def native_extension(name: str, sources: str, headers: Path, library: Path) -> Extension:
+def native_extension(name: str, sources: str, headers: Path | None = None, library: Path | None = None) -> Extension:
     """The extension ``name`` from ``csrc/<sources>``.
 
-    It records only the soname of ``library`` and no path: at run time the library has been opened before.
+    It records only the soname of ``library``, if it needs one, and no path: at run time the library has been opened
+    before.
     """
     import jax
     import pybind11
 
-    system = [pybind11.get_include(), jax.ffi.include_dir(), str(headers)]  # their warnings are not ours
+    # Their warnings are not ours.
+    system = [pybind11.get_include(), jax.ffi.include_dir(), *([str(headers)] if headers else [])]
+    link = [f"-L{library.parent}", f"-l:{library.name}"] if library else []
     return Extension(
         name,
         sources=sorted(map(str, Path("csrc", sources).glob("*.cc"))),
         depends=sorted(map(str, [*Path("csrc").glob("*.h"), *Path("csrc", sources).glob("*.h")])),
-        extra_compile_args=["-std=c++17", "-O2", "-g0", "-fvisibility=hidden", *(f"-isystem{path}" for path in system)],
-        extra_link_args=[f"-L{library.parent}", f"-l:{library.name}"],
+        extra_compile_args=[
+            *("-std=c++17", "-O3", "-g0", "-fopenmp", "-fvisibility=hidden"),
+            *(f"-isystem{path}" for path in system),
+        ],
+        extra_link_args=["-fopenmp", *link],
         language="c++",
         optional=True,
     )
@@ -45,6 +52,12 @@ def onednn() -> Extension:
     if not libraries:
         raise Missing(f"no lib*/libdnnl.so.3 in {root}")
     return native_extension("collage_jax._onednn", "onednn", Path(root, "include"), libraries[0])
+
+
+def winograd() -> Extension:
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise Missing(f"there are no kernels for {platform.machine()}")
+    return native_extension("collage_jax._winograd", "winograd")
 
 
 def wheel_root(wheel: str, file_name: str) -> Path | None:
@@ -69,7 +82,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (onednn,):
+    for make in (onednn, winograd):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

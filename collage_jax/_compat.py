@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jaxlib.version
 from jax._src import api_util as _api_util
 from jax._src import config as _config
 from jax._src import core as _core
@@ -20,6 +21,8 @@ from jax._src.lax import lax as _lax
 from jax._src.lib import _jax as _jaxlib_jax
 from jax.extend import core as jex_core
 from jax.interpreters import mlir as _mlir
+
+JAXLIB_VERSION: str = jaxlib.version.__version__
 
 Literal = jex_core.Literal
 Var = jex_core.Var
@@ -137,3 +140,8 @@ _one_device = jex_core.Primitive("for_one_device")
 _one_device.def_impl(lambda array: array)
 _one_device.def_abstract_eval(lambda aval: aval)
 _mlir.register_lowering(_one_device, _lower_one_device)
+
+
+def numeric_settings() -> str:
+    """JAX's settings that change what is computed: 64-bit mode and the precision of products."""
+    return f"x64={_config.enable_x64.value} precision={_config.default_matmul_precision.value}"

@@ -8,6 +8,8 @@ from functools import cache
 
 import jax
 
+from . import _compat
+
 
 @cache
 def description() -> str:
@@ -31,6 +33,6 @@ def _cpu_model() -> str:
 
 def settings() -> str:
     """Process-wide settings that change what XLA or a library makes of a region."""
-    names = ("XLA_FLAGS", "OMP_NUM_THREADS", "OMP_PROC_BIND", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
-    environment = " ".join(f"{n}={os.environ[n]}" for n in names if os.environ.get(n))
-    return f"{environment} x64={jax.config.jax_enable_x64} precision={jax.config.jax_default_matmul_precision}"
+    names = sorted(n for n in os.environ if n == "XLA_FLAGS" or n.startswith("OMP_"))
+    environment = " ".join(f"{n}={os.environ[n]}" for n in names)
+    return f"{environment} {_compat.numeric_settings()}"

@@ -212,7 +212,7 @@ class Jitted:
             traced.jaxpr,
             frozen_leaves,
             arrays,
-            lambda: jax.tree.leaves(self._undonated(*full_args, **full_kwargs)),
+            lambda: self._undonated(*full_args, **full_kwargs),
             self._settings,
             spread_over_devices=spread,
         )

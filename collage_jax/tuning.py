@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import jax
-
-from . import device
+from . import _compat, device
 from .backends import registry
 from .backends.base import Backend
 from .candidates import XLA, Candidate, Candidates, Refusal, find
@@ -54,7 +52,7 @@ def tune(
     closed_jaxpr: Any,
     frozen: Collection[int],
     arguments: Sequence[Any],
-    reference: Callable[[], Sequence[Any]],
+    reference: Callable[[], Any],
     settings: Settings,
     spread_over_devices: bool = False,
 ) -> Tuned:
@@ -91,26 +89,12 @@ def tune(
     costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
     choices = {g: choose(o, costs) for g, o in options.items()}
     plan = _plan(parts.each, choices)
-    if plan.is_plain:
-        return stay(" ".join((*notes, "XLA is the fastest on every region that was measured.")), refusals)
-    plans = {"op-level": plan}
-    if settings.tune == "cached":
-        outcome = whole.trust("op-level", lower(plan, parts, backends))
-    else:
-        clear = _clear_wins(plan, options, costs)
-        if settings.tune == "two-level" and 0 < len(list(clear.everything())) < len(list(plan.everything())):
-            plans["clear wins only"] = clear
-        held = set(frozen)
-        outcome = whole.decide(
-            {name: partial(lower, p, parts, backends) for name, p in plans.items()},
-            [arguments[i] for i in sorted(held)],
-            [a for i, a in enumerate(arguments) if i not in held],
-            reference,
-            settings.tolerance,
-            deadline,
-        )
-    best = plans[outcome.winner] if outcome.winner is not None else Plan(parts.each)
-    rows = placed_regions(best, options, costs)
+    plans = _plans(plan, options, costs, settings)
+    programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
+    held = set(frozen)
+    arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
+    outcome = _decide(programs, *arrays, reference, settings, deadline)
+    rows = placed_regions(plans.get(outcome.winner or "", Plan(parts.each)), options, costs)
     placement = Placement(
         regions=rows,
         refusals=tuple(refusals),
@@ -124,6 +108,38 @@ def tune(
         notes=(*notes, *outcome.notes),
     )
     return Tuned(placement, outcome.lowered)
+
+
+def _plans(
+    plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost], settings: Settings
+) -> dict[str, Plan]:
+    """The plans worth timing as whole programs, by name; none if XLA runs everything."""
+    if plan.is_plain:
+        return {}
+    plans = {"op-level": plan}
+    if settings.tune == "two-level":
+        clear = _clear_wins(plan, options, costs)
+        if 0 < len(list(clear.everything())) < len(list(plan.everything())):
+            plans["clear wins only"] = clear
+    return plans
+
+
+def _decide(
+    programs: Mapping[str, Callable[[], Lowered]],
+    frozen: Sequence[Any],
+    others: Sequence[Any],
+    reference: Callable[[], Any],
+    settings: Settings,
+    deadline: float,
+) -> whole.Outcome:
+    if not programs:
+        return whole.stay("XLA is the fastest on every region that was measured.")
+    try:
+        if settings.tune == "cached":
+            return whole.trust(*next(iter(programs.items())))
+        return whole.decide(programs, frozen, others, reference, settings.tolerance, deadline)
+    except KeyboardInterrupt:
+        return whole.stay("Interrupted before whole programs were compared: XLA alone is used.")
 
 
 def _xla_placement(note: str, refusals: Sequence[Refusal], unavailable: Mapping[str, str], seconds: float) -> Placement:
@@ -160,7 +176,7 @@ def _costs(
 
     def key_of(candidate: Candidate) -> CostKey:
         name = candidate.backend
-        return CostKey(candidate.key, name, versions[name], jax.lib.__version__, machine, settings)
+        return CostKey(candidate.key, name, versions[name], _compat.JAXLIB_VERSION, machine, settings)
 
     costs: dict[tuple[str, str], Cost] = {}
     measured: set[str] = set()

@@ -486,10 +486,26 @@ def test_nan_and_infinity_go_where_jax_lets_them_go(fun: Any, shapes: Any, speci
         check_region(region, lambda v: _with_special(v, args))
 
 
-@pytest.mark.parametrize("activation", [jax.nn.relu6, lambda y: jnp.clip(y, -1, 1), lambda y: jnp.maximum(y, 1)])
-def test_activations_that_would_drop_nan_are_refused_with_the_reason(activation: Any) -> None:
+_BOUNDS = [jax.nn.relu6, lambda y: jnp.clip(y, -1, 1), lambda y: jnp.maximum(y, 1), lambda y: jnp.minimum(y, 0.5)]
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16])
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("activation", _BOUNDS)
+def test_bounds_at_the_end_keep_nan(activation: Any, special: float, dtype: Any) -> None:
+    x, w = normal((8, 16), dtype).at[2, 3].set(special), normal((16, 32), dtype)
+    (region,) = [r for r in accepted(graph_of(lambda x, w: activation(x @ w), x, w)).values() if len(r.nodes) > 1][-1:]
+    check_region(region, lambda v: {x.shape: x, w.shape: w}[v.shape])
+
+
+@pytest.mark.parametrize("activation", [jnp.exp, lambda y: jnp.clip(y, -1, 1) + 2])
+def test_functions_that_would_drop_nan_are_not_fused(activation: Any) -> None:
     graph = graph_of(lambda x, w: activation(x @ w), normal((8, 16)), normal((16, 32)))
-    assert [p.label for p in BACKEND.propose(graph) if p.refused is None] == ["matmul"]
+    assert not any("exp" in p.label or "add" in p.label for p in BACKEND.propose(graph) if p.refused is None)
+
+
+def test_a_function_that_would_drop_nan_is_refused_with_the_reason() -> None:
+    graph = graph_of(lambda x, w: jnp.exp(x @ w), normal((8, 16)), normal((16, 32)))
     (refusal,) = [p.refused for p in BACKEND.propose(graph) if p.refused is not None]
     assert "NaN" in refusal.reason
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -146,12 +147,12 @@ def test_results_are_jax_s(problem):
 @pytest.mark.parametrize(("isa", "tile"), [*product(("avx512", "avx2"), TILES)])
 def test_every_instruction_set(isa, tile):
     x, w, bias, summand = normal(2, 7, 9, 48), normal(3, 3, 48, 80), normal(80), normal(2, 7, 9, 80)
-    spec = (
-        f"op=conv tile={tile} src=2x1x7x9x48 dst=2x1x7x9x80 depth=1x1x1 pads=0x1x1 bias=1 add=1 relu=1 packed=0 isa={isa}"
-    )
+    spec = f"op=conv tile={tile} src=2x1x7x9x48 dst=2x1x7x9x80 depth=1x1x1 pads=0x1x1 bias=1 add=1 relu=1 packed=0"
     call = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct(summand.shape, jnp.float32))
     try:
-        got = jax.jit(lambda *operands: call(*operands, spec=spec, version=winograd.version()))(x, w, bias, summand)
+        got = jax.jit(lambda *operands: call(*operands, spec=f"{spec} isa={isa}", version=winograd.version()))(
+            x, w, bias, summand
+        )
     except jax.errors.JaxRuntimeError as error:
         pytest.skip(str(error))
     assert largest_error([got], [jax.nn.relu(conv(x, w) + bias + summand)]) < 3e-6
@@ -171,7 +172,7 @@ def test_errors_are_small(channels, tile):
     (region,) = regions_of(conv, x, w).values()
     (got,), _ = both(region, [x, w], tile)
     wanted = in_double(x, w)
-    assert np.abs(got - wanted).max() / np.abs(wanted).max() < {2: 1e-6, 4: 3e-6}[tile]
+    assert np.abs(got - wanted).max() / np.abs(wanted).max() < {2: 1e-6, 4: 2.5e-6}[tile]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
@@ -215,8 +216,8 @@ def test_any_number_of_threads():
         import jax, sys
         sys.path.insert(0, "tests")
         from test_winograd import check, conv, normal, regions_of
-        for x, w in [((1, 5, 5, 16), (3, 3, 16, 16)), ((1, 40, 40, 16), (3, 3, 16, 96)), ((1, 7, 7, 128), (3, 3, 128, 128)),
-                     ((2, 5, 14, 14, 64), (3, 3, 3, 64, 32))]:
+        for x, w in [((1, 5, 5, 16), (3, 3, 16, 16)), ((1, 40, 40, 16), (3, 3, 16, 96)),
+                     ((1, 7, 7, 128), (3, 3, 128, 128)), ((2, 5, 14, 14, 64), (3, 3, 3, 64, 32))]:
             check(*regions_of(conv, normal(*x), normal(*w)).values())
     """)
     for threads in ("1", "7"):
@@ -230,6 +231,9 @@ def test_the_tile_suits_the_problem():
 
     assert tile(56, 64) == 4
     assert tile(7, 256) == 2
+    precise = functools.partial(conv, precision="highest")
+    (region,) = regions_of(precise, normal(1, 56, 56, 64), normal(3, 3, 64, 64)).values()
+    assert read(region).tile(2) == 2
 
 
 REFUSED = {
@@ -239,10 +243,12 @@ REFUSED = {
     "multiples of 16": lambda x, w: conv(x, w[..., :8]),
     "float32": lambda x, w: conv(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16)),
     "no groups": lambda x, w: conv(x, w[:, :, :8], feature_group_count=2),
-    "transposed": lambda x, w: conv(x, w, lhs_dilation=(2, 2)),
+    "transposed": lambda x, w: conv(x, w, [(1, 1), (1, 1)], lhs_dilation=(2, 2)),
     "channels last": lambda x, w: conv(x, w, numbers=("NHWC", "HWIO", "NCHW")),
-    "is asked for": lambda x, w: conv(x, w, precision="highest"),
-    "2 or 3 spatial": lambda x, w: lax.conv_general_dilated(x[0], w[0], (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")),
+    "is asked for": lambda x, w: conv(x, w, precision=lax.DotAlgorithmPreset.F32_F32_F32),
+    "2 or 3 spatial": lambda x, w: lax.conv_general_dilated(
+        x[0], w[0], (1,), "SAME", dimension_numbers=("NHC", "HIO", "NHC")
+    ),
 }
 
 

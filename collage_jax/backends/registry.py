@@ -70,6 +70,8 @@ def why_unavailable(backend: Backend) -> str | None:
         return f"runs on {', '.join(backend.platforms)}, and JAX's default backend is {platform}"
     try:
         refusal = backend.available()
+        if refusal is None:
+            backend.version()  # part of every cost's key, so it must not fail later
     except Exception as error:  # a broken backend must not break the function
         return f"{type(error).__name__}: {error}"
     return None if refusal is None else refusal.reason

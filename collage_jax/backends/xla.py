@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
-
+from .. import _compat
 from ..graph.evaluate import callable_of
 from ..graph.ir import Graph
 from ..graph.region import Region
@@ -21,7 +20,7 @@ class Xla(Backend):
     platforms = ("cpu", "gpu", "tpu")
 
     def version(self) -> str:
-        return jax.lib.__version__
+        return _compat.JAXLIB_VERSION
 
     def propose(self, graph: Graph) -> Iterable[Proposal]:
         """Nothing: XLA is a candidate for every region and node that others want, and takes what nobody does."""

@@ -40,15 +40,16 @@ def decide(
     programs: Mapping[str, Callable[[], Lowered]],
     frozen: Sequence[Any],
     others: Sequence[Any],
-    reference: Callable[[], Sequence[Any]],
+    reference: Callable[[], Any],
     tolerance: float | None,
     deadline: float,
 ) -> Outcome:
     """Build, check and time ``programs`` beside ``reference()`` on the same arrays; the fastest that is right wins.
 
-    A tie goes to XLA alone. ``frozen`` feed the programs' preparation, ``others`` each call.
+    A tie goes to XLA alone. ``reference()`` may return any tree of arrays. ``frozen`` feed the programs' preparation,
+    ``others`` each call.
     """
-    wanted = [jax.block_until_ready(a) for a in reference()]
+    wanted = jax.tree.leaves(jax.block_until_ready(reference()))
     allowed = tolerance if tolerance is not None else default_tolerance(wanted)
     notes: list[str] = []
     lowered: dict[str, Lowered] = {}
@@ -89,8 +90,17 @@ def decide(
     return Outcome(winner, lowered[winner], medians[winner] * 1e6, xla_us, errors[winner], tuple(notes))
 
 
-def trust(name: str, lowered: Lowered) -> Outcome:
-    """Use ``lowered`` without running it: its costs were measured before, and nothing may be timed now."""
+def stay(note: str) -> Outcome:
+    """XLA alone, without a comparison."""
+    return Outcome(None, None, None, None, None, (note,))
+
+
+def trust(name: str, build: Callable[[], Lowered]) -> Outcome:
+    """Use a program without running it: its costs were measured before, and nothing may be timed now."""
+    try:
+        lowered = build()
+    except Exception as failure:
+        return stay(f"{name}: {type(failure).__name__}: {failure}")
     return Outcome(name, lowered, None, None, None, ("Placed from known costs; nothing was timed.",))
 
 

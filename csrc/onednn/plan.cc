@@ -44,7 +44,12 @@ Plan::Buffer Plan::Expect(const Tensor& tensor) {
   return {FfiType(tensor.given.get_data_type()), span, span == DenseBytes(tensor.given)};
 }
 
-Plan::Plan(const Recipe& recipe) : op_(recipe.op), threads_(recipe.threads), result_(Expect(recipe.result)) {
+Plan::Plan(const Recipe& recipe)
+    : op_(recipe.op),
+      threads_(recipe.threads),
+      finish_(recipe.finish),
+      result_type_(recipe.result.given.get_data_type()),
+      result_(Expect(recipe.result)) {
   const ThreadLimit limit(threads_);
   Step main{dnnl::primitive(recipe.primitive.get()), {}};
 
@@ -140,6 +145,7 @@ void Plan::Run(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer
         "could not execute a primitive");
   }
   dnnl::error::wrap_c_api(dnnl_stream_wait(stream), "could not wait for a primitive");
+  RunFinish(finish_, result_type_, result.untyped_data(), result_.bytes);
   GiveBack(std::move(frame));
 }
 

@@ -59,6 +59,8 @@ class Plan : public FfiState<Plan> {
 
   std::string op_;
   int threads_;
+  Finish finish_;
+  dnnl::memory::data_type result_type_;
   std::vector<Buffer> operands_;
   Buffer result_;
   std::vector<Step> steps_;

@@ -33,6 +33,12 @@ Recipe MakeRecipe(std::string_view text) {
     const int threads = spec.Threads();
     const ThreadLimit limit(threads);
     Recipe recipe = make(spec);
+    // A packing call carries its consumer's whole spec; the finish is the consumer's.
+    if (make == MakePacking) {
+      spec.TextOr("finish", "");
+    } else {
+      recipe.finish = ReadFinish(spec, recipe.result.given);
+    }
     spec.RequireAllRead();
     recipe.threads = threads;
     recipe.op = spec.op();

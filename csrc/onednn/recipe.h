@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "finish.h"
 #include "spec.h"
 
 namespace collage::onednn {
@@ -32,6 +33,7 @@ struct Recipe {
   int threads = 0;  // at most; 0: all there are
 
   bool has_sum = false;  // one more operand comes last, shaped like the result, and is added to it
+  Finish finish = {};
   std::string op = {};
 };
 

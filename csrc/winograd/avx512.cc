@@ -30,7 +30,7 @@ struct Vec {
   static INLINE T All(float value) { return _mm512_set1_ps(value); }
   static INLINE T MulAdd(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
   // The second operand is what the instruction gives where one is NaN: NaN stays.
-  static INLINE T Relu(T value) { return _mm512_max_ps(_mm512_setzero_ps(), value); }
+  static INLINE T Relu(T value) { return _mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), value); }
   static INLINE bool IsZero(T value) { return _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0; }
 };
 

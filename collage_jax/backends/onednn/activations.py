@@ -1,14 +1,15 @@
 """Which functions of one number the library knows, primitives and composites alike.
 
 The library computes with the processor's maximum and minimum, which drop NaN: its ``relu`` of NaN is 0, its ``clip`` of
-NaN a bound. JAX keeps NaN, so those are not used. ReLU is made of ELU, x > 0 ? x : 0 * (exp(x) - 1), which is the same
-number for every input, NaN and infinities included; its exponential costs a few percent of a convolution.
+NaN a bound. JAX keeps NaN, so those are not used. At the end of a call, bounds are a pass of our own over the result,
+still in cache (*finish*). A ReLU with more behind it is made of ELU, x > 0 ? x : 0 * (exp(x) - 1), which is the same
+number for every input, NaN and infinities included; its exponential costs up to a third of a light convolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from math import isfinite
+from collections.abc import Callable, Mapping, Sequence
+from math import inf, isfinite, isnan
 from typing import Any
 
 from ...graph.ir import Node
@@ -18,8 +19,27 @@ Eltwise = tuple[str, float, float]
 
 RELU: Eltwise = ("elu", 0, 0)
 
+#: Lower and upper bound of a finish.
+Bounds = tuple[float, float]
+
 #: Operations that the library has, but not as JAX does where a number is not finite.
 INEXACT = frozenset({"max", "min", "clamp", "clip", "relu6", "hard_sigmoid", "exp", "log", "rsqrt"})
+
+
+def bounds(node: Node, scalars: Sequence[float | None]) -> Bounds | None:
+    """The bounds that ``node`` puts on its chain's value, ``scalars`` being its operands' values, or None."""
+    known = [s for s in scalars if s is not None]
+    if node.op == "relu":
+        return 0.0, inf
+    if node.op == "relu6":
+        return 0.0, 6.0
+    if node.op == "clip":
+        return float(node.params["min"]), float(node.params["max"])
+    if node.op == "clamp" and len(known) == 2:
+        return known[0], known[1]
+    if node.op in ("max", "min") and len(known) == 1 and not isnan(known[0]):
+        return (known[0], inf) if node.op == "max" else (-inf, known[0])
+    return None
 
 
 def number(value: float) -> str:
@@ -41,7 +61,6 @@ _FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], Eltwise]] = {
     "neg": lambda p: ("linear", -1, 0),
     "square": lambda p: ("square", 0, 0),
     "integer_pow": lambda p: ("square", 0, 0) if p["y"] == 2 else ("pow", 1, float(p["y"])),
-    "relu": lambda p: RELU,
     "leaky_relu": lambda p: ("relu", float(p["alpha"]), 0),
     "elu": lambda p: ("elu", float(p["alpha"]), 0),
     "gelu": lambda p: ("gelu_tanh" if p["approximate"] else "gelu_erf", 0, 0),
@@ -64,8 +83,6 @@ def activation(node: Node) -> Eltwise | None:
 
 def with_scalar(op: str, scalar: float, scalar_first: bool) -> Eltwise | None:
     """The library's name for ``op`` of a tensor and a number of the program, or None."""
-    if op == "max":
-        return RELU if scalar == 0 else None
     if not isfinite(scalar):
         return None
     if op == "add":

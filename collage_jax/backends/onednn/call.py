@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 from ...graph.ir import Node, Value
+from .activations import RELU, Bounds, text
 from .memory import Groups, Memory, times
 
 
@@ -46,6 +48,7 @@ class Call:
     named there. ``groups`` gives for each logical dimension of ``dst`` the axes of ``result``, the value that the call
     makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses``: post-ops may follow. ``guarded``: the
     library drops NaN, so that the call may only be made on a source without NaN and positive infinity.
+    ``finish``: bounds put on the result after everything else, NaN kept.
     """
 
     op: str
@@ -63,6 +66,7 @@ class Call:
     fuses: bool = False
     guarded: bool = False
     post: tuple[PostOp, ...] = ()
+    finish: Bounds | None = None
 
     @property
     def label(self) -> str:
@@ -85,6 +89,14 @@ class Call:
         """This call with more done to its result; the last of ``nodes`` makes the new result."""
         labels, nodes_now = (*self.labels, label), (*self.nodes, *nodes)
         return replace(self, labels=labels, nodes=nodes_now, result=nodes[-1].out, post=(*self.post, *post))
+
+    def unfinished(self) -> Call | None:
+        """This call with its finish made a post-op, so that more can follow; None if there is no exact one."""
+        if self.finish is None:
+            return self
+        if self.finish != (0.0, inf):
+            return None
+        return replace(self, post=(*self.post, PostOp("eltwise", text(RELU))), finish=None)
 
     def without_sum(self) -> Call:
         """The same call with its residual read as a second tensor instead of accumulated into."""
@@ -128,3 +140,5 @@ def _tokens(call: Call, weights: str, inner: bool) -> Iterator[str]:
         yield "inner=any"
     if call.post:
         yield "post=" + "|".join(p.text() for p in call.post)
+    if call.finish is not None:
+        yield f"finish=clip:{call.finish[0]!r}:{call.finish[1]!r}"

@@ -6,15 +6,12 @@ import ctypes
 import importlib
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-import jax
-
+from ...native import register, short_spinning
 from ..base import Unsupported
 
 #: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``library`` (the extension's ``version()``).
@@ -37,7 +34,7 @@ def _load() -> ModuleType | Unsupported:
     if isinstance(path, Unsupported):
         return path
     try:
-        with _short_spinning():
+        with short_spinning():
             # The extension asks for this soname and has no search path, so it must be there already. It stays out of
             # the process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch, OpenVINO).
             ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
@@ -48,7 +45,7 @@ def _load() -> ModuleType | Unsupported:
     except ImportError as error:
         return Unsupported(f"the oneDNN extension, built on installation, cannot be imported: {error}")
     try:
-        _register(module)
+        register(module)
     except RuntimeError as error:
         return Unsupported(f"JAX does not take oneDNN's FFI target: {error}")
     return module
@@ -66,30 +63,3 @@ def _library_path() -> Path | Unsupported:
         if file.name == _SONAME:
             return Path(str(file.locate())).resolve()
     return Unsupported(f"the wheel {_WHEEL} has no {_SONAME}")
-
-
-@contextmanager
-def _short_spinning() -> Iterator[None]:
-    """Have GNU's OpenMP, which reads this once when it is loaded, let idle threads spin for about 10 us only.
-
-    Its default is 3 ms. That holds a core that XLA's own threads want after the call, and on a busy machine it also
-    keeps the threads that are waited for from running. 10 us is longer than the gap between two calls in a row.
-    """
-    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:  # the user has decided
-        yield
-        return
-    os.environ["GOMP_SPINCOUNT"] = "1000"
-    try:
-        yield
-    finally:
-        del os.environ["GOMP_SPINCOUNT"]  # child processes are not ours to configure
-
-
-def _register(module: ModuleType) -> None:
-    # JAX queues what is registered before the CPU client exists and then hands it targets first, which fails for a
-    # target with state. So the client comes first, then the type, then the target.
-    jax.local_devices(backend="cpu")
-    for name, kind in module.type_registrations().items():
-        jax.ffi.register_ffi_type(name, kind, platform="cpu")
-    for name, stages in module.registrations().items():
-        jax.ffi.register_ffi_target(name, stages, platform="cpu")

@@ -10,13 +10,14 @@ operand is seen through broadcasts.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ...graph.ir import Constant, Graph, Node, Value
-from .activations import RELU, Eltwise, activation, text, with_scalar
+from .activations import Eltwise, activation, bounds, text, with_scalar
 from .call import Call, Operand, PostOp
 from .memory import Memory, dtype_name, fill_strides
 from .views import Inside, View, look_through
@@ -37,14 +38,32 @@ def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
         return _narrowed(call, node)
     if node.out.shape != call.result.shape or node.out.dtype != call.result.dtype:
         return None
+    bounded = _bounded(graph, call, node, inside)
+    base = call.unfinished()
+    if bounded is not None or base is None:
+        return bounded
     function = activation(node)
     if function is not None:
-        return call.followed_by(node.op, (node,), _eltwise(function))
+        return base.followed_by(node.op, (node,), _eltwise(function))
     if node.op == "batch_norm":
-        return _normalized(call, node)
-    if node.op in (*_BINARY, "max", "pow") and len(node.inputs) == 2 and node.inputs.count(call.result) == 1:
-        return _combined(graph, call, node, inside)
+        return _normalized(base, node)
+    if node.op in (*_BINARY, "pow") and len(node.inputs) == 2 and node.inputs.count(call.result) == 1:
+        return _combined(graph, base, node, inside)
     return None
+
+
+def _bounded(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
+    """``call`` with bounds put on its result at the end, by one node or by two in a row."""
+    views = [look_through(graph, v, node, inside) for v in node.inputs if v is not call.result]
+    limits = bounds(node, [_scalar(view) for view in views])
+    if limits is None:
+        return None
+    low, high = limits if call.finish is None else (max(call.finish[0], limits[0]), min(call.finish[1], limits[1]))
+    if low > high:
+        return None
+    nodes = (*dict.fromkeys(n for view in views for n in view.nodes), node)
+    label = "relu" if limits == (0.0, inf) else node.op
+    return replace(call.followed_by(label, nodes), finish=(low, high))
 
 
 def _eltwise(function: Eltwise) -> PostOp:
@@ -54,7 +73,7 @@ def _eltwise(function: Eltwise) -> PostOp:
 def _narrowed(call: Call, node: Node) -> Call | None:
     """Storing bfloat16 where the library accumulates in single precision; a residual summed into would be narrowed."""
     source = call.sources[0][1].memory.dtype
-    fits = source == "bf16" and call.dst.dtype == "f32" and dtype_name(node.out.dtype) == "bf16"
+    fits = source == "bf16" and call.dst.dtype == "f32" and dtype_name(node.out.dtype) == "bf16" and call.finish is None
     if not fits or call.sum is not None or call.op not in _SUMMING:
         return None
     return replace(call.followed_by("bf16", (node,)), dst=replace(call.dst, dtype="bf16"))
@@ -76,8 +95,7 @@ def _combined(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | No
         function = with_scalar("add" if node.op == "add_any" else node.op, scalar, other_first)
         if function is None:
             return None
-        label = "relu" if function is RELU else node.op
-        return call.followed_by(label, nodes, _eltwise(function))
+        return call.followed_by(node.op, nodes, _eltwise(function))
     if isinstance(view.value, Constant) or node.op not in _BINARY:
         return None
     memory = _tail_memory(call, view)

@@ -44,7 +44,7 @@ def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | Non
 
 
 def _origins(graph: Graph, value: Value, user: Node, inside: Inside) -> Iterator[tuple[Value, tuple[Node, ...]]]:
-    """``value`` and what it is a broadcast or reshape of, nearest first, with the nodes between, none read elsewhere."""
+    """``value`` and what it is a broadcast or reshape of, nearest first, each with the nodes between."""
     nodes: tuple[Node, ...] = ()
     while True:
         yield value, nodes
@@ -59,7 +59,7 @@ def _origins(graph: Graph, value: Value, user: Node, inside: Inside) -> Iterator
 
 
 def _is_vector(graph: Graph, value: Value, origin: Value, nodes: tuple[Node, ...]) -> bool:
-    """True if ``origin`` has a number for each index of ``value``'s last axis, and ``nodes`` repeat it over the others."""
+    """Whether ``origin`` is one number per index of ``value``'s last axis, repeated by ``nodes`` over the others."""
     size = value.shape[-1] if value.shape else 0
     if isinstance(origin, Constant) or origin.size != size or prod(origin.shape) != max(origin.shape, default=0):
         return False

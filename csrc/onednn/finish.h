@@ -1,0 +1,24 @@
+// What is done to a result after the library's primitive: bounds that keep NaN.
+//
+// The library clips with the processor's maximum and minimum, which drop NaN; JAX keeps it. A pass over the result, still
+// in cache, costs less than the library's functions that do keep it.
+#pragma once
+
+#include <dnnl.hpp>
+
+#include "spec.h"
+
+namespace collage::onednn {
+
+struct Finish {
+  bool clips = false;
+  float low = 0, high = 0;
+};
+
+// finish=clip:<low>:<high>, bounds may be infinite.
+Finish ReadFinish(Spec& spec, const dnnl::memory::desc& result);
+
+// x < low ? low : x > high ? high : x for each of the `bytes` of float32 or bfloat16 at `data`.
+void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, size_t bytes);
+
+}  // namespace collage::onednn
