@@ -196,6 +196,18 @@ def test_weights_that_are_not_finite():
             assert largest_error(got, [conv(x, w)]) < 1e-5
 
 
+def test_a_block_that_adds_its_input():
+    x, w = normal(2, 15, 15, 32), normal(3, 3, 32, 32)
+    fun = lambda x, w: jax.nn.relu(conv(x, w) + x)  # noqa: E731
+    check(list(regions_of(fun, x, w).values())[-1])
+
+
+def test_taps_that_only_meet_padding_are_left_out():
+    (region,) = regions_of(conv, normal(1, 1, 9, 9, 16), normal(5, 3, 3, 16, 16)).values()
+    assert read(region).depth == (1, 1, 1)
+    check(region)
+
+
 def test_many_threads_may_run_one_program():
     x, w = normal(4, 14, 14, 64), normal(3, 3, 64, 64)
     (region,) = regions_of(conv, x, w).values()

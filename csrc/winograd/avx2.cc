@@ -31,7 +31,9 @@ struct Vec {
   static INLINE T MulAdd(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
   // The second operand is what the instruction gives where one is NaN: NaN stays.
   static INLINE T Relu(T value) { return _mm256_max_ps(_mm256_setzero_ps(), value); }
-  static INLINE bool IsZero(T value) { return _mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0; }
+  static INLINE bool IsZero(T value) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0;
+  }
 };
 
 #include "transforms.h"

@@ -29,7 +29,7 @@ struct Vec {
   static INLINE void Store(float* to, T value) { _mm512_storeu_ps(to, value); }
   static INLINE T All(float value) { return _mm512_set1_ps(value); }
   static INLINE T MulAdd(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
-  // The second operand is what the instruction gives where one is NaN: NaN stays.
+  // The second operand is what the instruction gives where one is NaN: NaN stays. (Masked, for GCC warns of the other.)
   static INLINE T Relu(T value) { return _mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), value); }
   static INLINE bool IsZero(T value) { return _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0; }
 };

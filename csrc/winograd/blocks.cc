@@ -1,8 +1,9 @@
 // How the work is divided.
 //
-// Apart: each thread takes blocks of tiles whose transformed patches and products stay in its core's own cache, and reads
-// all weights for each. Together: all threads transform all patches, then each multiplies with its share of the weights.
-// Weights then pass through a cache once, which counts where there are more of them than of everything else.
+// Apart: each thread takes blocks of tiles whose transformed patches and products stay in its core's own cache, and
+// reads all weights for each. Together: all threads transform all patches, then each multiplies with its share of the
+// weights. Weights then pass through a cache once, which counts where they are more than a cache holds and than
+// everything else. It costs three waits of all for all.
 #include <omp.h>
 #include <unistd.h>
 
@@ -11,14 +12,15 @@
 namespace collage::winograd {
 namespace {
 
-constexpr int64_t kLeastRows = 12;  // of a matrix product: fewer use the registers badly
+// Rows of a matrix product: fewer use the registers badly, or leave a thread hardly any work.
+constexpr int64_t kGoodRows = 12, kLeastRows = 4;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Half of a core's own cache, for weights and images pass through it too. In elements.
-int64_t Budget() {
+// Elements in a core's own cache.
+int64_t CacheSize() {
   const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  return (bytes > 0 ? bytes : 1 << 20) / static_cast<int64_t>(sizeof(float)) / 2;
+  return (bytes > 0 ? bytes : 1 << 20) / static_cast<int64_t>(sizeof(float));
 }
 
 int64_t Slices(const Problem& p, int64_t depths) {
@@ -34,13 +36,15 @@ void Plan::ChooseBlocks() {
     return p.points() * (Slices(p, depths) * p.channels + depths * columns);
   };
   const int64_t everything = p.tiles() * elements_per_tile(p.out_depth, p.out_channels);
-  together_ = p.tiles() * p.out_depth < kLeastRows * threads_ || p.packed_size() > 2 * everything;
+  together_ = p.tiles() * p.out_depth < kLeastRows * threads_ ||
+              p.packed_size() > std::max(2 * everything, CacheSize());
   if (together_) {
     block_tiles_ = p.tiles();
     block_depths_ = p.out_depth;
   } else {
-    const int64_t budget = Budget(), columns = std::min<int64_t>(p.out_channels, kBlockVectors * kVector);
-    const int64_t least_tiles = std::min(kLeastRows, p.tiles());
+    const int64_t budget = CacheSize() / 2;  // for weights and images pass through it too
+    const int64_t columns = std::min<int64_t>(p.out_channels, kBlockVectors * kVector);
+    const int64_t least_tiles = std::min(kGoodRows, p.tiles());
     block_depths_ = p.out_depth;
     while (block_depths_ > 1 && elements_per_tile(block_depths_, columns) * least_tiles > budget) --block_depths_;
     block_tiles_ = std::clamp(budget / elements_per_tile(block_depths_, columns), least_tiles, p.tiles());

@@ -42,7 +42,8 @@ struct Direct {
 };
 
 struct Kernels {
-  // Patches are given as one pointer per pixel, to `channels` numbers each. Point p of the result is at v + p * v_point.
+  // Patches are given as one pointer per pixel, to `channels` numbers each. Point p of the result goes to
+  // v + p * v_point.
   void (*input)(const float* const* pixels, int64_t channels, float* v, int64_t v_point);
   void (*multiply)(const Product& product);
   // Columns from `first` on. Gives the column it stopped at: all of them, or the first of those where a number is not

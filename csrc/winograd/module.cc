@@ -17,8 +17,8 @@ constexpr std::string_view kVersion = "1";
 ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view version) {
   return GuardedState<Plan>([&] {
     if (version != kVersion)
-      throw SpecError("this program was compiled for version " + std::string(version) + " of the Winograd kernels, loaded is " +
-                      std::string(kVersion) + ": compile it again");
+      throw SpecError("this program was compiled for version " + std::string(version) +
+                      " of the Winograd kernels, loaded is " + std::string(kVersion) + ": compile it again");
     return std::make_unique<Plan>(ParseProblem(spec));
   });
 }
@@ -47,7 +47,8 @@ ffi::Error Execute(Plan* plan, ffi::RemainingArgs arguments, ffi::RemainingRets 
     if (p.add && !p.packs) arrays.add = operand("the summand", p.result_size());
     if (next != arguments.size()) throw SpecError("there are more operands than the spec says");
     if (results.size() != 1) throw SpecError("there is one result");
-    arrays.result = Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", p.packs ? p.packed_size() : p.result_size());
+    arrays.result =
+        Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", p.packs ? p.packed_size() : p.result_size());
     p.packs ? plan->Pack(arrays.weights, arrays.result) : plan->Run(arrays);
   });
 }

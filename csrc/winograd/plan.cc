@@ -18,7 +18,8 @@ const Kernels* Choose(const Problem& problem) {
   for (const Offer& offer : kOffers)
     if (problem.isa.empty() || problem.isa == offer.isa)
       if (const Kernels* kernels = offer.kernels(problem.tile)) return kernels;
-  throw SpecError("there are no Winograd kernels for " + (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
+  throw SpecError("there are no Winograd kernels for " +
+                  (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
 }
 
 }  // namespace
@@ -54,12 +55,11 @@ void Plan::Pack(const float* weights, float* packed) const {
   for (int64_t depth = 0; depth < p.kernel_depth; ++depth)
     for (int64_t channel = 0; channel < p.channels; ++channel)
       for (int64_t group = 0; group < groups(); ++group) {
-        const int64_t start = GroupStart(group), columns = GroupSize(group);
-        const int64_t point_size = p.kernel_depth * p.channels * columns;
+        const int64_t start = GroupStart(group), columns = GroupSize(group), rows = p.kernel_depth * p.channels;
         kernels_->weights(weights + (depth * 9 * p.channels + channel) * p.out_channels + start,
                           p.channels * p.out_channels, columns,
-                          packed + p.points() * p.kernel_depth * p.channels * start + (depth * p.channels + channel) * columns,
-                          point_size);
+                          packed + p.points() * rows * start + (depth * p.channels + channel) * columns,
+                          rows * columns);
       }
 }
 

@@ -59,7 +59,8 @@ class Plan : public FfiState<Plan> {
   void FindPixels(const float* source, int64_t tile, int64_t slice, const float** pixels) const;
   void Input(const Arrays& arrays, const Block& block, int64_t slice, int64_t tile) const;
   void Multiply(const Arrays& arrays, const Block& block, float* m, int64_t group, int64_t point) const;
-  void Output(const Arrays& arrays, const Block& block, const float* m, int64_t group, int64_t depth, int64_t tile) const;
+  void Output(const Arrays& arrays, const Block& block, const float* m, int64_t group, int64_t depth,
+              int64_t tile) const;
 
   Problem problem_;
   const Kernels* kernels_;

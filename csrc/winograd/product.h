@@ -3,7 +3,7 @@
 
 // So many products are summed in a row, and then those sums: the error grows with the root of the number of summands,
 // and fewer at a time keep it small. The part of `b` in use also fits into the fastest cache then.
-constexpr int64_t kSummands = 128;
+constexpr int64_t kSummands = 64;
 
 // As many sums as there are registers besides those for a row of `b` and an element of `a`.
 template <int Columns>

@@ -34,8 +34,9 @@ struct Transform<4> {
   static constexpr float kA = 0.70710678118654752f, kB = 1.41421356237309505f;  // A^2 = 1/2, B^2 = 2
   static INLINE void Input(const Vec::T* d, Vec::T* v) {
     const Vec::T d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4];
-    const Vec::T even_a = Vec::MulAdd(Vec::All(-2.f), d2, d4), odd_a = Vec::All(kA) * Vec::MulAdd(Vec::All(-2.f), d1, d3);
-    const Vec::T even_b = Vec::MulAdd(Vec::All(-.5f), d2, d4), odd_b = Vec::All(kB) * Vec::MulAdd(Vec::All(-.5f), d1, d3);
+    const Vec::T a = Vec::All(-2.f), b = Vec::All(-.5f);  // one pair vanishes at the points of the other
+    const Vec::T even_a = Vec::MulAdd(a, d2, d4), odd_a = Vec::All(kA) * Vec::MulAdd(a, d1, d3);
+    const Vec::T even_b = Vec::MulAdd(b, d2, d4), odd_b = Vec::All(kB) * Vec::MulAdd(b, d1, d3);
     v[0] = Vec::MulAdd(Vec::All(-2.5f), d2, d[0] + d4);
     v[1] = even_a + odd_a;
     v[2] = even_a - odd_a;

@@ -43,6 +43,7 @@ class Convolution:
     source: Value
     weights: Value
     weights_axes: tuple[int, ...]  # that bring the weights into the order depth, height, width, in, out
+    taps: slice  # of the depth: the others only meet padding
     src: tuple[int, ...]
     dst: tuple[int, ...]
     depth: tuple[int, int, int]  # kernel, stride, dilation
@@ -97,6 +98,9 @@ def plan(node: Node) -> Convolution | Unsupported:
     if any(n % MULTIPLE for n in channels):
         return Unsupported(f"channels come in multiples of {MULTIPLE}, got {channels[0]} in and {channels[1]} out")
     src, dst = ((v.shape[0], *([1] if in_2d else []), *v.shape[1:]) for v in (lhs, node.out))
+    # In two dimensions there is one tap.
+    size, stride, gap, pad = (1, 1, 1, 0) if in_2d else (kernel[0], strides[0], dilation[0], pads[0])
+    taps = _taps(size, stride, gap, pad, src[1], dst[1])
     return Convolution(
         nodes=(node,),
         labels=("conv",),
@@ -104,12 +108,19 @@ def plan(node: Node) -> Convolution | Unsupported:
         source=lhs,
         weights=rhs,
         weights_axes=(*spatial, in_axis, out_axis),
+        taps=taps,
         src=src,
         dst=dst,
-        depth=(1, 1, 1) if in_2d else (kernel[0], strides[0], dilation[0]),
-        pads=(0, pads[0], pads[1]) if in_2d else (pads[0], pads[1], pads[2]),
+        depth=(taps.stop - taps.start, stride, gap),
+        pads=(pad - taps.start * gap, pads[-2], pads[-1]),
         exact=any(p not in (None, lax.Precision.DEFAULT) for p in _precisions(node)),
     )
+
+
+def _taps(size: int, stride: int, gap: int, pad: int, depth: int, out_depth: int) -> slice:
+    """The taps that meet the source at any output depth, and those between them; at least one."""
+    meet = [t for t in range(size) if any(0 <= o * stride - pad + t * gap < depth for o in range(out_depth))] or [0]
+    return slice(meet[0], meet[-1] + 1)
 
 
 def _refusal(node: Node) -> Unsupported | None:

@@ -49,7 +49,8 @@ def prepared_kernel(
 
 
 def _in_order(conv: Convolution, weights: Any) -> Any:
-    return jnp.transpose(weights, conv.weights_axes)
+    in_order = jnp.transpose(weights, conv.weights_axes)
+    return in_order[conv.taps] if weights.ndim == 5 else in_order
 
 
 def _invoke(conv: Convolution, env: dict[Value, Any], weights: list[Any], tile: int, version: str) -> Any:
