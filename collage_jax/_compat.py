@@ -18,7 +18,6 @@ from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
-from jax._src.lib import _jax as _jaxlib_jax
 from jax.extend import core as jex_core
 from jax.interpreters import mlir as _mlir
 
@@ -30,13 +29,13 @@ Jaxpr = jex_core.Jaxpr
 ClosedJaxpr = jex_core.ClosedJaxpr
 JaxprEqn = jex_core.JaxprEqn
 DropVar = jex_core.DropVar
-Tracer = jax.core.Tracer
+Tracer = _core.Tracer
 
 #: ``is_top_level()``: True outside every JAX transformation. Bound once because it is on the path of each call.
 is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
 
 #: Raised by XLA for compile- and run-time failures.
-JaxRuntimeError = _jaxlib_jax.JaxRuntimeError
+JaxRuntimeError = jax.errors.JaxRuntimeError
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:

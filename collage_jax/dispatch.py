@@ -132,6 +132,7 @@ class Jitted:
         with self._lock:
             self._programs.clear()
             self._frozen_sets = FrozenSets()
+            jitted: Any
             for jitted in (self._plain, self._undonated, self._placed):
                 jitted.clear_cache()
 

@@ -92,5 +92,5 @@ def _equal_bytes(array: np.ndarray, copy: np.ndarray) -> bool:
     if array.shape != copy.shape or array.dtype != copy.dtype:
         return False
     if array.flags.c_contiguous and copy.flags.c_contiguous:
-        return memoryview(array.reshape(-1).view(np.uint8)) == memoryview(copy.reshape(-1).view(np.uint8))
+        return array.reshape(-1).view(np.uint8).data == copy.reshape(-1).view(np.uint8).data
     return array.tobytes() == copy.tobytes()

@@ -143,8 +143,10 @@ def _affine(factors: Sequence[_Factor], features: int) -> Callable[[Sequence[Any
         arrays = iter(operands)
         scale, shift = jnp.ones(features, jnp.float32), jnp.zeros(features, jnp.float32)
         for factor in factors:
-            scalar = isinstance(factor.source, Constant)
-            by = float(np.asarray(factor.source.val)) if scalar else _vector(next(arrays), factor.axis, features)
+            if isinstance(factor.source, Constant):
+                by: Any = float(np.asarray(factor.source.val))
+            else:
+                by = _vector(next(arrays), factor.axis, features)
             if factor.op in ("mul", "div"):
                 by = by if factor.op == "mul" else 1.0 / by
                 scale, shift = scale * by, shift * by

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -60,12 +61,9 @@ class Constant(Value):
         return np.asarray(self.val, self.dtype).tobytes().hex()
 
 
-Input: TypeAlias = Value
-
-
 def is_array_dtype(dtype: Any) -> bool:
     """False for JAX's extended dtypes (keys, tokens), which no kernel can take."""
-    return not jax.dtypes.issubdtype(dtype, jax.dtypes.extended)
+    return not jnp.issubdtype(dtype, jax.dtypes.extended)
 
 
 @dataclass(frozen=True, eq=False)

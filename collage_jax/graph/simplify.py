@@ -67,7 +67,7 @@ def with_inputs(node: Node, alias: dict[Value, Value]) -> Node:
 
 def _key(node: Node) -> Hashable | None:
     """Equal for nodes that compute the same; None for those that must not be merged."""
-    if node.barrier or node.subgraphs or (node.eqn is not None and node.eqn.effects):
+    if node.eqn is None or node.barrier or node.subgraphs or node.eqn.effects:
         return None
     try:
         params = tuple(sorted(node.params.items(), key=lambda item: item[0]))

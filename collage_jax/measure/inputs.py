@@ -24,7 +24,7 @@ def draw(values: Sequence[Value], distribution: str = "normal", seed: int = 0) -
 
 def _array(value: Value, distribution: str, rng: np.random.Generator) -> Any:
     shape, dtype = value.shape, value.dtype
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return jax.random.split(jax.random.key(int(rng.integers(2**31))), shape)
     if jnp.issubdtype(dtype, jnp.bool_):
         return jnp.asarray(rng.integers(0, 2, shape, dtype=np.int8).astype(bool))

@@ -29,7 +29,7 @@ class BrokeDown(Exception):
 
     def __init__(self, name: Hashable) -> None:
         super().__init__(f"{name} raised while it was timed")
-        self.name = name
+        self.name: Any = name
 
 
 def time_once(call: Callable[[], Any]) -> float:

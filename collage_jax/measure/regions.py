@@ -57,7 +57,7 @@ def measure(
     store: CostStore,
     key_of: Callable[[Candidate], CostKey],
     deadline: float,
-) -> Iterator[tuple[Group, dict[str, Cost]]]:
+) -> Iterator[tuple[Group, Mapping[str, Cost]]]:
     """The candidates of each distinct region with their costs by backend, as they become known.
 
     What ``store`` knows is not measured again; past ``deadline`` (of ``time.perf_counter``) nothing is.

@@ -1,10 +1,10 @@
 """oneDNN: one fused operation at a time, through one XLA custom call.
 
-    chains            graph -> proposals; region -> call
-    convolution, ...  an anchor node -> call
-    tail              call + what follows it -> longer call
-    implementation    call -> the form of it that the library runs best, or why it cannot
-    kernel            chosen call -> callable
+chains            graph -> proposals; region -> call
+convolution, ...  an anchor node -> call
+tail              call + what follows it -> longer call
+implementation    call -> the form of it that the library runs best, or why it cannot
+kernel            chosen call -> callable
 """
 
 from __future__ import annotations

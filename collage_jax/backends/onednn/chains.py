@@ -1,7 +1,7 @@
 """Which regions to offer: each operation of the library's own kinds alone and with every prefix of what follows it.
 
-    anchor          a node that becomes one primitive of the library
-    tail            the nodes after it that become its bias, residual and post-ops
+anchor          a node that becomes one primitive of the library
+tail            the nodes after it that become its bias, residual and post-ops
 """
 
 from __future__ import annotations

@@ -133,7 +133,8 @@ def _call(
     groups: Groups,
     keys: tuple[tuple[str, str], ...],
     statistics: Sequence[Operand] = (),
-    fuses: bool = False, guarded: bool = False,
+    fuses: bool = False,
+    guarded: bool = False,
 ) -> Call | Unsupported:
     memory = View.of(node.out).memory(groups)
     if memory is None:

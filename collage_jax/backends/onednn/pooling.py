@@ -115,6 +115,4 @@ def _windows(node: Node) -> list[_Window] | Unsupported:
     ]
 
 
-ANCHORS = dict.fromkeys(
-    ("max_pool", "avg_pool", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), plan
-)
+ANCHORS = dict.fromkeys(("max_pool", "avg_pool", "reduce_window_max", "reduce_window_min", "reduce_window_sum"), plan)

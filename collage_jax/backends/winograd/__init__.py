@@ -1,8 +1,8 @@
 """Winograd: 3x3 convolutions in float32 with fewer multiplications, and what is fused to them.
 
-    convolution    node -> convolution as the kernels see it, or why they cannot run it
-    tail           convolution + what follows it -> longer convolution
-    kernel         convolution -> callable
+convolution    node -> convolution as the kernels see it, or why they cannot run it
+tail           convolution + what follows it -> longer convolution
+kernel         convolution -> callable
 """
 
 from __future__ import annotations

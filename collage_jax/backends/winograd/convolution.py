@@ -3,12 +3,12 @@
 Winograd's F(m x m, 3x3) makes m x m results from (m + 2) x (m + 2) products per pair of channels, where the definition
 takes 9 m^2: 2.25 times as many for m = 2, 4 times for m = 4.
 
-Errors. With unit roundoff u = 6e-8, a sum of n products is off by at most about u (128 + n / 128 + 20) a S. 128
+Errors. With unit roundoff u = 6e-8, a sum of n products is off by at most about u (64 + n / 64 + 20) a S. 64
 products are summed at a time and then those sums; the transforms round about 20 times in a row; S is n times the
 largest input times the largest weight; and a says how much larger than S the magnitudes summed on the way may be: 7 for
 m = 2, and 69 for m = 4 with the points taken here, 0, +-sqrt(1/2), +-sqrt(2) and infinity (256 with the usual 0, +-1,
 +-2). Rounding is random, so that errors are far smaller and hardly grow with the channels: relative to the largest
-result, on normal numbers and 16 to 512 channels, below 7e-7 for m = 2, as by the definition, and below 2.5e-6 for
+result, on normal numbers and 16 to 512 channels, below 5e-7 for m = 2, as by the definition, and below 2e-6 for
 m = 4.
 
 NaN and infinities come out where and as they do by the definition: a tile with a result that is not finite is computed
