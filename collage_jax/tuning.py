@@ -20,6 +20,7 @@ from .graph.split import split
 from .graph.trace import trace_jaxpr
 from .lowering import Lowered, lower
 from .measure import regions, whole
+from .measure.handover import handover_us_per_byte
 from .patterns.recognise import recognise
 from .placement import Placement
 from .plan import Plan
@@ -87,7 +88,7 @@ def tune(
     notes: list[str] = []
     measuring_until = min(deadline, time.perf_counter() + 0.8 * settings.budget_s)
     costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
-    choices = {g: choose(o, costs) for g, o in options.items()}
+    choices = {g: choose(o, costs, handover_us_per_byte()) for g, o in options.items()}
     plan = _plan(parts.each, choices)
     plans = _plans(plan, options, costs, settings)
     programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}

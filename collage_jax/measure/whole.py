@@ -84,6 +84,7 @@ def decide(
     medians = {name: float(np.median(samples)) for name, samples in times.items()}
     winner = min((n for n in calls if n != XLA_ALONE), key=medians.__getitem__)
     xla_us = medians[XLA_ALONE] * 1e6
+    notes.append("Whole programs: " + ", ".join(f"{n} {m * 1e6:.1f} us" for n, m in medians.items()) + ".")
     if not _is_faster(times[winner], times[XLA_ALONE]):
         notes.append(f"{winner} took {medians[winner] * 1e6:.1f} us, no clear gain over XLA alone, which is used.")
         return Outcome(None, None, xla_us, xla_us, None, tuple(notes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..candidates import XLA, Candidates
+from ..candidates import XLA, Candidate, Candidates, is_view
 from ..costs import Cost, Measured
 from ..graph.region import Region
 from .cover import Piece, cheapest_cover
@@ -23,11 +23,14 @@ class Choice:
     exact: bool
 
 
-def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost]) -> Choice:
+def choose(
+    candidates: Candidates, costs: Mapping[tuple[str, str], Cost], handover_us_per_byte: float = 0.0
+) -> Choice:
     """The cheapest cover. Candidates that failed or were not measured take no part.
 
     A node without a measured XLA cost of its own can still be covered by a larger region; if that is not possible
-    either, everything that touches it stays with XLA.
+    either, everything that touches it stays with XLA. Each byte that a region hands to others is charged
+    ``handover_us_per_byte``.
     """
     usable = [(c, cost) for c in candidates.chosen_from if isinstance(cost := costs.get((c.key, c.backend)), Measured)]
     alone = {c.region.indices[0] for c, _ in usable if c.backend == XLA and len(c.region.nodes) == 1}
@@ -35,10 +38,17 @@ def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost]) -> Cho
     if not usable:
         return Choice((), 0.0, True)
     pieces = [
-        Piece(c.region.indices, cost.median_us + BOUNDARY_US * is_placed, rank=int(is_placed), is_step=is_placed)
+        Piece(c.region.indices, cost.median_us + boundary_us, rank=int(c.backend != XLA), is_step=c.backend != XLA)
         for c, cost in usable
-        for is_placed in (c.backend != XLA,)
+        for boundary_us in (_boundary_us(c, handover_us_per_byte),)
     ]
     cover = cheapest_cover(pieces, candidates.graph.predecessors)
     placed = tuple((usable[i][0].region, usable[i][0].backend) for i in cover.chosen if usable[i][0].backend != XLA)
     return Choice(placed, cover.cost, cover.exact)
+
+
+def _boundary_us(candidate: Candidate, handover_us_per_byte: float) -> float:
+    call_us = BOUNDARY_US if candidate.backend != XLA else 0.0
+    # A change of shape alone hands nothing over: XLA makes it part of its neighbour.
+    handed = 0 if is_view(candidate.region) else sum(v.nbytes for v in candidate.region.exits)
+    return call_us + handover_us_per_byte * handed

@@ -39,8 +39,9 @@ class Choice:
 def choose(module: ModuleType, call: Call, packed: bool) -> Choice | Unsupported:
     """The best form of ``call``, its weights packed beforehand or not; never the library's slow reference code."""
     reasons: dict[str, None] = {}
-    # A residual that no good implementation can sum into may still be read as one more tensor.
-    for candidate in (call,) if call.sum is None else (call, call.without_sum()):
+    # A residual is read as one more tensor where that can be done: summing into it is no faster, but takes its buffer,
+    # which XLA has to copy first if it is needed again.
+    for candidate in (call,) if call.sum is None else (call.without_sum(), call):
         choices = list(_choices(module, candidate, packed, reasons))
         good = [c for c in choices if _rank(c) != _REFERENCE]
         if good:

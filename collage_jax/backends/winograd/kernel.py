@@ -55,8 +55,6 @@ def _in_order(conv: Convolution, weights: Any) -> Any:
 
 def _invoke(conv: Convolution, env: dict[Value, Any], weights: list[Any], tile: int, version: str) -> Any:
     operands = [env[conv.source], *weights, *(env[v] for v in (conv.bias, conv.summand) if v is not None)]
-    # The other tensor comes last; its buffer becomes the result's where XLA can spare it.
-    aliases = {len(operands) - 1: 0} if conv.summand is not None else None
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
-    invoke = jax.ffi.ffi_call(TARGET, made, input_output_aliases=aliases)
+    invoke = jax.ffi.ffi_call(TARGET, made)
     return invoke(*operands, spec=f"op=conv {conv.spec(tile, packed=len(weights) == 2)}", version=version)
