@@ -85,6 +85,8 @@ class Jitted:
         self._frozen_sets = FrozenSets()
         self._lock = threading.RLock()
         self._off = settings.tune == "off"
+        #: True once some signature runs on packed frozen arguments; until then nobody needs to look at their identity.
+        self._packs = False
         #: Set by the first arguments spread over devices. ``jax.jit`` keeps no failed compilation, so looking at each
         #: call's arguments is cheaper from then on.
         self._looks_for_spread = False
@@ -93,7 +95,7 @@ class Jitted:
         if self._off or not _compat.is_top_level() or (self._looks_for_spread and _is_spread((args, kwargs))):
             return self._plain(*args, **kwargs)
         try:
-            return self._call_frozen(args, kwargs) if self._roles.frozen else self._placed(*args, **kwargs)
+            return self._call_frozen(args, kwargs) if self._packs else self._placed(*args, **kwargs)
         except (_Untuned, _compat.SpreadOverDevices):
             serve = self._first_call
         except _Interpreted:
@@ -158,7 +160,7 @@ class Jitted:
         self._program(*self._normalised(args, kwargs))
         _compat.mend_dispatch(self._placed)
         try:
-            return self._call_frozen(args, kwargs) if self._roles.frozen else self._placed(*args, **kwargs)
+            return self._call_frozen(args, kwargs) if self._packs else self._placed(*args, **kwargs)
         except (_Untuned, _compat.SpreadOverDevices):  # another thread cleared the cache; arrays closed over are spread
             return self._plain(*args, **kwargs)
 
@@ -223,6 +225,7 @@ class Jitted:
         if not self._roles.frozen:
             return Program(tuned, out_tree, frozen_leaves, jax.block_until_ready(prepare()))
         call = self._frozen_call(tuned.lowered, out_tree, self._open_key(args, kwargs))
+        self._packs = True
         return Program(tuned, out_tree, frozen_leaves, None, prepare, call)
 
     # -- with frozen arguments -----------------------------------------------------------------------------------------
