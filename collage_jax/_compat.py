@@ -19,7 +19,9 @@ from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
 from jax.extend import core as jex_core
-from jax.interpreters import mlir as _mlir
+from jax.interpreters import ad as ad
+from jax.interpreters import batching as batching
+from jax.interpreters import mlir as mlir
 
 JAXLIB_VERSION: str = jaxlib.version.__version__
 
@@ -30,6 +32,8 @@ ClosedJaxpr = jex_core.ClosedJaxpr
 JaxprEqn = jex_core.JaxprEqn
 DropVar = jex_core.DropVar
 Tracer = _core.Tracer
+Primitive = jex_core.Primitive
+jaxpr_as_fun = jex_core.jaxpr_as_fun
 
 #: ``is_top_level()``: True outside every JAX transformation. Bound once because it is on the path of each call.
 is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
@@ -138,7 +142,7 @@ def _lower_one_device(ctx: Any, array: Any) -> list[Any]:
 _one_device = jex_core.Primitive("for_one_device")
 _one_device.def_impl(lambda array: array)
 _one_device.def_abstract_eval(lambda aval: aval)
-_mlir.register_lowering(_one_device, _lower_one_device)
+mlir.register_lowering(_one_device, _lower_one_device)
 
 
 def numeric_settings() -> str:

@@ -1,8 +1,9 @@
 """The decorated function: finds the program for a call and rides on ``jax.jit``'s own dispatch.
 
-A warm call costs what ``jax.jit`` costs and one look at whether JAX is tracing; with frozen arguments, one comparison
-of object identities more. Signatures are met inside ``jax.jit``'s own trace: the function it traces looks the program
-up and raises ``_Untuned`` if there is none, whereupon it is tuned outside of any trace and the call made again.
+A warm call costs what ``jax.jit`` costs and one Python frame; with frozen arguments, a comparison of object identities
+more. Signatures are met inside ``jax.jit``'s own trace: the function it traces looks the program up and raises
+``_Untuned`` if there is none, whereupon it is tuned outside of any trace and the call made again. JAX's transformations
+around a placed program act on the original, which the placed one holds (``primitive``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import jax
 
-from . import _compat
+from . import _compat, primitive
 from .frozen import FrozenSets
 from .graph.ir import Value
 from .lowering import Lowered
@@ -40,15 +41,15 @@ class _Interpreted(Exception):
 class Program:
     """What serves one signature.
 
-    A placed one has ``prepared`` without frozen arguments: what was packed from arrays that the function closes over.
-    With them it has ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, frozen arguments replaced by
-    None.
+    A placed one has ``run``, from flat arguments to flat results, and ``original``, the closed jaxpr it was made from.
+    With frozen arguments it also has ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, the frozen
+    ones replaced by None.
     """
 
     tuned: Tuned
     out_tree: Any
-    frozen_leaves: tuple[int, ...]
-    prepared: Any = None
+    original: Any = None
+    run: Callable[..., list[Any]] | None = None
     prepare: Callable[..., Any] | None = None
     call: Callable[..., Any] | None = None
 
@@ -90,12 +91,12 @@ class Jitted:
         #: Set by the first arguments spread over devices. ``jax.jit`` keeps no failed compilation, so looking at each
         #: call's arguments is cheaper from then on.
         self._looks_for_spread = False
+        #: What a call goes to, the cheapest that is right: nothing but this stands between it and ``jax.jit``.
+        self._serve: Callable[..., Any] = self._plain if self._off else self._placed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._off or not _compat.is_top_level() or (self._looks_for_spread and _is_spread((args, kwargs))):
-            return self._plain(*args, **kwargs)
         try:
-            return self._call_frozen(args, kwargs) if self._packs else self._placed(*args, **kwargs)
+            return self._serve(*args, **kwargs)
         except (_Untuned, _compat.SpreadOverDevices):
             serve = self._first_call
         except _Interpreted:
@@ -154,32 +155,38 @@ class Jitted:
 
     def _first_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call of a new signature, or with arguments spread over devices."""
+        if not _compat.is_top_level():
+            _compat.mend_dispatch(self._placed)
+            return self._plain(*args, **kwargs)  # tuning needs arrays, and a trace has none
         if _is_spread((args, kwargs)):
             self._looks_for_spread = True
+            self._serve = self._look_and_serve
             return self._plain(*args, **kwargs)
         self._program(*self._normalised(args, kwargs))
         _compat.mend_dispatch(self._placed)
         try:
-            return self._call_frozen(args, kwargs) if self._packs else self._placed(*args, **kwargs)
+            return self._serve(*args, **kwargs)
         except (_Untuned, _compat.SpreadOverDevices):  # another thread cleared the cache; arrays closed over are spread
             return self._plain(*args, **kwargs)
 
+    def _look_and_serve(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls of a function that has packed frozen arguments, or met some spread over devices."""
+        if not _compat.is_top_level() or (self._looks_for_spread and _is_spread((args, kwargs))):
+            return self._plain(*args, **kwargs)
+        return self._call_frozen(args, kwargs) if self._packs else self._placed(*args, **kwargs)
+
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``jax.jit`` traces: the placed program of this signature, or the function where XLA is fastest."""
-        if _compat.is_top_level():
+        if _compat.is_interpreting():
             raise _Interpreted
         args, kwargs = self._normalised(args, kwargs)
         program = self._programs.get(self._key(args, kwargs))
         if program is None:
             raise _Untuned
-        lowered = program.tuned.lowered
-        if lowered is None:
+        if program.run is None:
             return self._undonated(*args, **kwargs)
         leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
-        held = set(program.frozen_leaves)
-        prepared = lowered.prepare(*(leaves[i] for i in program.frozen_leaves)) if held else program.prepared
-        results = lowered.run(prepared, *(leaf for i, leaf in enumerate(leaves) if i not in held))
-        return _unflatten(program.out_tree, results)
+        return jax.tree.unflatten(program.out_tree, primitive.bind(leaves, program.original, program.run))
 
     def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         key = key_of(self._roles.dynamic(args, kwargs), self._roles.static(args, kwargs))
@@ -220,13 +227,15 @@ class Jitted:
             spread_over_devices=spread,
         )
         if tuned.lowered is None:
-            return Program(tuned, out_tree, frozen_leaves)
+            return Program(tuned, out_tree)
         prepare = jax.jit(tuned.lowered.prepare)
+        prepared = None if self._roles.frozen else jax.block_until_ready(prepare())
+        run = _whole(tuned.lowered, frozen_leaves, prepared)
         if not self._roles.frozen:
-            return Program(tuned, out_tree, frozen_leaves, jax.block_until_ready(prepare()))
+            return Program(tuned, out_tree, traced.jaxpr, run)
         call = self._frozen_call(tuned.lowered, out_tree, self._open_key(args, kwargs))
-        self._packs = True
-        return Program(tuned, out_tree, frozen_leaves, None, prepare, call)
+        self._packs, self._serve = True, self._look_and_serve
+        return Program(tuned, out_tree, traced.jaxpr, run, prepare, call)
 
     # -- with frozen arguments -----------------------------------------------------------------------------------------
 
@@ -341,6 +350,17 @@ def _like(fun: Callable[..., Any], body: Callable[[tuple[Any, ...], dict[str, An
     traced.__name__ = getattr(inner, "__name__", type(inner).__name__)
     traced.__qualname__ = getattr(inner, "__qualname__", traced.__name__)
     return functools.update_wrapper(traced, fun, updated=())
+
+
+def _whole(lowered: Lowered, frozen_leaves: tuple[int, ...], prepared: Any) -> Callable[..., list[Any]]:
+    """All of a program, from flat arguments; ``prepared`` was made from arrays it closes over, if nothing is frozen."""
+    held = frozenset(frozen_leaves)
+
+    def run(*leaves: Any) -> list[Any]:
+        ready = lowered.prepare(*(leaves[i] for i in frozen_leaves)) if prepared is None else prepared
+        return lowered.run(ready, *(leaf for i, leaf in enumerate(leaves) if i not in held))
+
+    return run
 
 
 def _unflatten(out_tree: Any, results: list[Any]) -> Any:

@@ -22,6 +22,7 @@ LAYERS = (
     "config",
     "costs",
     "device",
+    "primitive",
     "native",
     "graph",
     "patterns",

@@ -438,6 +438,8 @@ arrays = draw([Value(jax.ShapeDtypeStruct((7, 5), d)) for d in ("float32", "int3
 print(hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in arrays)).hexdigest())
 """
     env = {"PATH": "", "JAX_PLATFORMS": "cpu", "PYTHONPATH": ":".join(filter(None, sys.path))}
-    there = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
+    there = subprocess.run(
+        [sys.executable, "-P", "-c", script], env=env, capture_output=True, text=True, check=True
+    ).stdout
     here = draw([Value(jax.ShapeDtypeStruct((7, 5), d)) for d in ("float32", "int32", "complex64")], "wide")
     assert there.strip() == hashlib.sha256(b"".join(np.asarray(a).tobytes() for a in here)).hexdigest()

@@ -475,6 +475,11 @@ def test_another_process_runs_the_program_from_the_compilation_cache(tmp_path):
     }
     for hit in (False, True):
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-P", "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.stdout.split() == ["64.0", str(hit)], done.stderr

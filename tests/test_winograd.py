@@ -233,7 +233,9 @@ def test_any_number_of_threads():
             check(*regions_of(conv, normal(*x), normal(*w)).values())
     """)
     for threads in ("1", "7"):
-        subprocess.run([sys.executable, "-c", program], env={**os.environ, "OMP_NUM_THREADS": threads}, check=True)
+        subprocess.run(
+            [sys.executable, "-P", "-c", program], env={**os.environ, "OMP_NUM_THREADS": threads}, check=True
+        )
 
 
 def test_the_tile_suits_the_problem():

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from .. import _compat
+from .. import _compat, primitive
 from .ir import Constant, Graph, Node, Value
 from .simplify import simplify
 
@@ -24,6 +24,7 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "custom_vjp_call_jaxpr": "fun_jaxpr",
+    primitive.NAME: "original",
 }
 
 #: Primitives (or their prefixes) that must keep their place: randomness, collectives, callbacks, foreign calls.

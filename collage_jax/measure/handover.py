@@ -1,7 +1,7 @@
 """What isolated timing does not see: an array handed from one region to the next.
 
-Timed alone, a region finds its inputs in cache and its result in memory that was used a moment ago. Inside a program the
-array between two regions is written to other memory and read back, which one fused region avoids.
+Timed alone, a region finds its inputs in cache and its result in memory that was used a moment ago. Inside a program
+the array between two regions is written to other memory and read back, which one fused region avoids.
 """
 
 from __future__ import annotations

@@ -23,9 +23,7 @@ class Choice:
     exact: bool
 
 
-def choose(
-    candidates: Candidates, costs: Mapping[tuple[str, str], Cost], handover_us_per_byte: float = 0.0
-) -> Choice:
+def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost], handover_us_per_byte: float = 0.0) -> Choice:
     """The cheapest cover. Candidates that failed or were not measured take no part.
 
     A node without a measured XLA cost of its own can still be covered by a larger region; if that is not possible
