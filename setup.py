@@ -60,6 +60,17 @@ def winograd() -> Extension:
     return native_extension("collage_jax._winograd", "winograd")
 
 
+def entry() -> Extension:
+    # Without OpenMP: this one is loaded at import, and what loads OpenMP first settles how long its threads spin.
+    return Extension(
+        "collage_jax._entry",
+        sources=["csrc/entry/entry.cc"],
+        extra_compile_args=["-std=c++17", "-O2", "-g0", "-fvisibility=hidden"],
+        language="c++",
+        optional=True,
+    )
+
+
 def wheel_root(wheel: str, file_name: str) -> Path | None:
     """The folder under which ``wheel`` has installed ``file_name``."""
     try:
@@ -82,7 +93,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (onednn, winograd):
+    for make in (entry, onednn, winograd):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

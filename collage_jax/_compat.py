@@ -23,6 +23,8 @@ from jax.interpreters import ad as ad
 from jax.interpreters import batching as batching
 from jax.interpreters import mlir as mlir
 
+from .entry import Detour
+
 JAXLIB_VERSION: str = jaxlib.version.__version__
 
 Literal = jex_core.Literal
@@ -121,7 +123,7 @@ def mend_dispatch(jitted: Any) -> None:
     jitted._clear_cache()
 
 
-class SpreadOverDevices(Exception):
+class SpreadOverDevices(Detour):
     """Raised while a program made for one device is compiled for several."""
 
 

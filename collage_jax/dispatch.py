@@ -1,6 +1,6 @@
 """The decorated function: finds the program for a call and rides on ``jax.jit``'s own dispatch.
 
-A warm call costs what ``jax.jit`` costs and one Python frame; with frozen arguments, a comparison of object identities
+A warm call costs what ``jax.jit`` costs (``entry``); with frozen arguments, a comparison of object identities
 more. Signatures are met inside ``jax.jit``'s own trace: the function it traces looks the program up and raises
 ``_Untuned`` if there is none, whereupon it is tuned outside of any trace and the call made again. JAX's transformations
 around a placed program act on the original, which the placed one holds (``primitive``).
@@ -19,6 +19,7 @@ from typing import Any
 import jax
 
 from . import _compat, primitive
+from .entry import Detour, Entry
 from .frozen import FrozenSets
 from .graph.ir import Value
 from .lowering import Lowered
@@ -29,11 +30,11 @@ from .signature import key_of, roles_of
 from .tuning import Settings, Tuned, tune
 
 
-class _Untuned(Exception):
+class _Untuned(Detour):
     """Raised while ``jax.jit`` traces a signature that has no program yet."""
 
 
-class _Interpreted(Exception):
+class _Interpreted(Detour):
     """Raised where nothing is traced because the user wants to see each step (``jax.disable_jit``)."""
 
 
@@ -54,7 +55,7 @@ class Program:
     call: Callable[..., Any] | None = None
 
 
-class Jitted:
+class Jitted(Entry):
     """A function decorated with ``collage_jax.jit``."""
 
     def __init__(
@@ -92,16 +93,11 @@ class Jitted:
         #: call's arguments is cheaper from then on.
         self._looks_for_spread = False
         #: What a call goes to, the cheapest that is right: nothing but this stands between it and ``jax.jit``.
-        self._serve: Callable[..., Any] = self._plain if self._off else self._placed
+        self._serve = self._plain if self._off else self._placed
+        self._detoured = self._take_detour
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self._serve(*args, **kwargs)
-        except (_Untuned, _compat.SpreadOverDevices):
-            serve = self._first_call
-        except _Interpreted:
-            serve = self._interpreted
-        return serve(args, kwargs)  # outside the handlers, so that errors of the function do not drag ours along
+    def _take_detour(self, kind: type[Detour], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._fun(*args, **kwargs) if kind is _Interpreted else self._first_call(args, kwargs)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else Bound(self, instance)
@@ -149,9 +145,6 @@ class Jitted:
         return self._placed
 
     # -- without frozen arguments --------------------------------------------------------------------------------------
-
-    def _interpreted(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._fun(*args, **kwargs)
 
     def _first_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call of a new signature, or with arguments spread over devices."""
