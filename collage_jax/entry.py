@@ -6,28 +6,33 @@ where the extension was not built.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-try:
-    if TYPE_CHECKING:
-        raise ImportError
-    from collage_jax._entry import Detour as Detour
-    from collage_jax._entry import Entry as Entry
-except ImportError:
 
-    class Detour(Exception):
-        """Raised where a call must take another way than the fast one."""
+class Detour(Exception):
+    """Raised where a call must take another way than the fast one."""
 
-    class Entry:
-        """``self(*args, **kwargs)`` is ``self._serve(*args, **kwargs)`` or the detour from it."""
 
-        _serve: Callable[..., Any]
-        _detoured: Callable[[type[Detour], tuple[Any, ...], dict[str, Any]], Any]
+class Entry:
+    """``self(*args, **kwargs)`` is ``self._serve(*args, **kwargs)`` or the detour from it."""
 
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            try:
-                return self._serve(*args, **kwargs)
-            except Detour as detour:
-                kind = type(detour)
-            return self._detoured(kind, args, kwargs)  # outside the handler, so that errors do not drag ours along
+    _serve: Callable[..., Any]
+    _detoured: Callable[[type[Detour], tuple[Any, ...], dict[str, Any]], Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._serve(*args, **kwargs)
+        except Detour as detour:
+            kind = type(detour)
+        return self._detoured(kind, args, kwargs)  # outside the handler, so that errors do not drag ours along
+
+
+if not TYPE_CHECKING:
+    try:
+        _built = importlib.import_module("collage_jax._entry")
+    except ImportError:
+        pass
+    else:
+        Detour, Entry = _built.Detour, _built.Entry

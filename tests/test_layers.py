@@ -18,7 +18,6 @@ PACKAGE = Path(collage_jax.__file__).parent
 
 #: From the lowest to the highest. A module belongs to the longest name that it is, or lies in.
 LAYERS = (
-    "_entry",
     "entry",
     "_compat",
     "config",
