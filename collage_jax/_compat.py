@@ -7,8 +7,7 @@ the library sees only the functions below.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -28,20 +27,13 @@ from .entry import Detour
 JAXLIB_VERSION: str = jaxlib.version.__version__
 
 Literal = jex_core.Literal
-Var = jex_core.Var
 Jaxpr = jex_core.Jaxpr
 ClosedJaxpr = jex_core.ClosedJaxpr
-JaxprEqn = jex_core.JaxprEqn
-DropVar = jex_core.DropVar
-Tracer = _core.Tracer
 Primitive = jex_core.Primitive
 jaxpr_as_fun = jex_core.jaxpr_as_fun
 
 #: ``is_top_level()``: True outside every JAX transformation. Bound once because it is on the path of each call.
 is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
-
-#: Raised by XLA for compile- and run-time failures.
-JaxRuntimeError = jax.errors.JaxRuntimeError
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:
@@ -80,13 +72,6 @@ def trace_config() -> Hashable:
 def is_interpreting() -> bool:
     """True under ``jax.disable_jit``."""
     return _config.disable_jit.value
-
-
-@contextmanager
-def eval_context() -> Iterator[None]:
-    """Run JAX eagerly even when the caller is inside a trace."""
-    with _core.eval_context():
-        yield
 
 
 def infer_static(fun: Callable[..., Any], argnums: Any, argnames: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 TUNE_MODES = ("two-level", "op-level", "cached", "off")
 
@@ -25,25 +24,17 @@ def _seconds(variable: str, default: float) -> float:
         raise ValueError(f"{variable} must be a number of seconds, got {text!r}; unset it for {default:g}") from None
 
 
-def _cache_dir() -> Path:
-    chosen = os.environ.get("COLLAGE_JAX_CACHE_DIR")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(base) / "collage_jax"
-
-
 @dataclass
 class Config:
     """What ``collage_jax.jit`` uses where its own argument is None.
 
     ``tune``: ``COLLAGE_JAX_TUNE``, one of ``TUNE_MODES``. ``backends``: ``COLLAGE_JAX_BACKENDS``, names and commas;
-    None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds of tuning for each signature. ``cache_dir``:
-    ``COLLAGE_JAX_CACHE_DIR``.
+    None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds of tuning for each signature.
     """
 
     tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE") or "two-level")
     backends: tuple[str, ...] | None = field(default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_BACKENDS")))
     budget_s: float = field(default_factory=lambda: _seconds("COLLAGE_JAX_BUDGET_S", 60.0))
-    cache_dir: Path = field(default_factory=_cache_dir)
 
 
 config = Config()

@@ -164,9 +164,8 @@ def test_the_environment_sets_defaults_and_is_checked(monkeypatch):
     monkeypatch.setenv("COLLAGE_JAX_TUNE", "off")
     monkeypatch.setenv("COLLAGE_JAX_BACKENDS", "xla, fake,")
     monkeypatch.setenv("COLLAGE_JAX_BUDGET_S", "2.5")
-    monkeypatch.setenv("COLLAGE_JAX_CACHE_DIR", "here")
     read = Config()
-    assert (read.tune, read.backends, read.budget_s, str(read.cache_dir)) == ("off", ("xla", "fake"), 2.5, "here")
+    assert (read.tune, read.backends, read.budget_s) == ("off", ("xla", "fake"), 2.5)
     monkeypatch.setenv("COLLAGE_JAX_BUDGET_S", "soon")
     message = "COLLAGE_JAX_BUDGET_S must be a number of seconds, got 'soon'; unset it for 60"
     with pytest.raises(ValueError, match=message):
@@ -174,8 +173,7 @@ def test_the_environment_sets_defaults_and_is_checked(monkeypatch):
 
 
 def test_an_empty_environment_variable_is_none(monkeypatch):
-    for name in ("TUNE", "BACKENDS", "BUDGET_S", "CACHE_DIR"):
+    for name in ("TUNE", "BACKENDS", "BUDGET_S"):
         monkeypatch.setenv(f"COLLAGE_JAX_{name}", "")
     read = Config()
     assert (read.tune, read.backends, read.budget_s) == ("two-level", None, 60.0)
-    assert read.cache_dir.name == "collage_jax"

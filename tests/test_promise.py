@@ -184,3 +184,22 @@ def test_what_is_real_here_holds_the_promise():
         assert decorated.placement(*args).speedup >= 1.0
         for info in registry.backends():
             assert info.name == "xla" or info.name in decorated.explain(*args)
+
+
+def test_a_backend_that_only_states_patterns_is_offered_every_place_where_one_fits():
+    from collage_jax.backends.base import Backend
+    from collage_jax.graph.trace import trace_function
+    from collage_jax.patterns import Pattern, any_, op
+
+    class ByPattern(Backend):
+        name = "by pattern"
+        patterns = (Pattern("tanh of product", op("tanh")(op("dot_general")(any_("x"), any_("w")))),)
+
+        def emit(self, region):
+            return lambda x, w: jnp.tanh(x @ w)
+
+    x = jnp.ones((4, 4))
+    graph = trace_function(lambda x: jnp.tanh(jnp.tanh(x @ x) @ x) + 1, x)
+    (first, second) = ByPattern().propose(graph)
+    assert first.label == second.label == "tanh of product"
+    assert [[n.op for n in p.nodes] for p in (first, second)] == [["dot_general", "tanh"]] * 2

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..graph.ir import Graph, Node, Value
 from ..graph.region import Region
-
-if TYPE_CHECKING:
-    from ..patterns.language import Pattern
+from ..patterns.language import Pattern
+from ..patterns.matcher import Matcher
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,10 @@ class Backend(ABC):
         """Version of the backend and of the libraries whose speed it has; part of every cost's key."""
         return "0"
 
-    @abstractmethod
     def propose(self, graph: Graph) -> Iterable[Proposal]:
-        """The regions of ``graph`` worth considering."""
+        """The regions of ``graph`` worth considering: where one of ``patterns`` fits, unless overridden."""
+        matcher = Matcher(graph)
+        return [Proposal(tuple(found.nodes), p.name) for p in self.patterns for found in matcher.find(p)]
 
     def supports(self, region: Region) -> Unsupported | None:
         """None if ``emit`` can serve ``region``, else the reason."""
