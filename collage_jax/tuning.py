@@ -61,7 +61,7 @@ def tune(
 
     ``frozen`` are the numbers of its frozen inputs, ``arguments`` arrays for all of its inputs (on which whole programs
     are checked and timed), ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its
-    flat results.
+    results.
     """
     begin = time.perf_counter()
     deadline = begin + settings.budget_s
@@ -88,7 +88,9 @@ def tune(
     notes: list[str] = []
     measuring_until = min(deadline, time.perf_counter() + 0.8 * settings.budget_s)
     costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
-    choices = {g: choose(o, costs, handover_us_per_byte()) for g, o in options.items()}
+    # "cached" may time nothing, the machine included.
+    charge = handover_us_per_byte() if settings.tune != "cached" else 0.0
+    choices = {g: choose(o, costs, charge) for g, o in options.items()}
     plan = _plan(parts.each, choices)
     plans = _plans(plan, options, costs, settings)
     programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}

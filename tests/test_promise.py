@@ -203,3 +203,14 @@ def test_a_backend_that_only_states_patterns_is_offered_every_place_where_one_fi
     (first, second) = ByPattern().propose(graph)
     assert first.label == second.label == "tanh of product"
     assert [[n.op for n in p.nodes] for p in (first, second)] == [["dot_general", "tanh"]] * 2
+
+
+def test_cached_times_nothing_the_machine_included(monkeypatch):
+    def time_it(*args, **kwargs):
+        pytest.fail("something was timed")
+
+    for module in ("measure.race", "measure.regions", "measure.whole", "measure.handover"):
+        monkeypatch.setattr(f"collage_jax.{module}.race", time_it)
+    monkeypatch.setattr("collage_jax.tuning.handover_us_per_byte", time_it)
+    x = jnp.ones((4, 4))
+    assert jnp.array_equal(collage_jax.jit(lambda x: jnp.tanh(x @ x), tune="cached")(x), jnp.tanh(x @ x))

@@ -137,13 +137,14 @@ def _times(
     calls: dict[tuple[int, str], Callable[[], Any]], costs: Sequence[dict[str, Cost]], seconds: float, deadline: float
 ) -> dict[tuple[int, str], np.ndarray]:
     """Race ``calls``; those that break down meanwhile go to ``costs`` and the others start again."""
-    while True:
+    while calls:
         try:
             return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda contender: contender[0])
         except BrokeDown as error:
             i, name = error.name
             costs[i][name] = Failed("run", _first_line(error.__cause__ or error))
             del calls[i, name]
+    return {}
 
 
 def _checked(
