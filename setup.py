@@ -60,6 +60,10 @@ def winograd() -> Extension:
     return native_extension("collage_jax._winograd", "winograd")
 
 
+def program() -> Extension:
+    return native_extension("collage_jax._program", "program")
+
+
 def entry() -> Extension:
     # Without OpenMP: this one is loaded at import, and what loads OpenMP first settles how long its threads spin.
     return Extension(
@@ -93,7 +97,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (entry, onednn, winograd):
+    for make in (entry, program, onednn, winograd):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
 from . import _compat
 from .backends.base import Backend, PreparedKernel
+from .candidates import VIEWS
 from .graph.evaluate import Env, read, run_node
-from .graph.ir import Node, Value
+from .graph.ir import Constant, Node, Value
 from .graph.region import Region
 from .graph.split import Split
+from .joining import Key, Task, run_tasks, tasks_of_call
+from .native_call import NativeCall
 from .plan import Plan
 
 #: What is made once from frozen inputs, as ordinary arrays: the values that are used as they are, and what each kernel
@@ -58,18 +62,23 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend]) -> Lowered:
         return [read(env, v) for v in plain], packed
 
     def run(prepared: Prepared, *inputs: Any) -> list[Any]:
-        env: Env = dict(zip(dynamic, inputs, strict=True))
+        env: dict[Key, Any] = dict(zip(dynamic, inputs, strict=True))
         env.update(zip(plain, prepared[0], strict=True))
         packed = iter(prepared[1])
+        tasks: list[Task] = []
         for region, emitted, kernel in kernels:
             if kernel is not None:
-                _store(region, kernel.run(*next(packed), *(env[v] for v in region.entries if v not in frozen)), env)
+                made = {(region, i): array for i, array in enumerate(next(packed))}
+                env.update(made)
+                others = [v for v in region.entries if v not in frozen]
+                tasks += _kernel_tasks(region, kernel.run, (*made, *others))
             elif emitted is not None:
-                _store(region, emitted(*(env[v] for v in region.entries)), env)
+                tasks += _kernel_tasks(region, emitted, region.entries)
             else:
                 (node,) = region.nodes
-                run_node(node, env, placed_params(plan, node, backends))
-        return [read(env, v) for v in outputs]
+                tasks.append(_node_task(node, placed_params(plan, node, backends)))
+        run_tasks(tasks, env, [v for v in outputs if not isinstance(v, Constant)])
+        return [v.val if isinstance(v, Constant) else env[v] for v in outputs]
 
     return Lowered(prepare, run)
 
@@ -85,9 +94,37 @@ def _read_as_they_are(
     return [v for v in kept if v in needed]
 
 
-def _store(region: Region, results: Any, env: Env) -> None:
-    exits = results if isinstance(results, (tuple, list)) else (results,)
-    env.update(zip(region.exits, exits, strict=True))
+def _kernel_tasks(region: Region, kernel: Callable[..., Any], arguments: Sequence[Key]) -> list[Task]:
+    if isinstance(kernel, NativeCall):
+        return tasks_of_call(kernel, arguments, region.exits[0])
+
+    def run(*arrays: Any) -> Sequence[Any]:
+        results = kernel(*arrays)
+        return results if isinstance(results, (tuple, list)) else (results,)
+
+    return [Task(tuple(arguments), region.exits, run)]
+
+
+def _node_task(node: Node, params: Mapping[str, Any] | None) -> Task:
+    reads = tuple(v for v in dict.fromkeys(node.inputs) if not isinstance(v, Constant))
+
+    def run(*arrays: Any) -> Sequence[Any]:
+        env: Env = dict(zip(reads, arrays, strict=True))
+        run_node(node, env, params)
+        return [env[v] for v in node.outputs]
+
+    return Task(reads, node.outputs, run, shape=node.out.shape if _keeps_order(node) else None)
+
+
+def _keeps_order(node: Node) -> bool:
+    """True if ``node`` gives its one array another shape and does nothing else."""
+    if node.op not in VIEWS or len(node.inputs) != 1 or isinstance(node.inputs[0], Constant):
+        return False
+    if node.op == "reshape" and node.params.get("dimensions") is not None:
+        return False
+    sizes = (node.inputs[0].shape, node.out.shape)
+    # Under shape polymorphism a size may be an expression.
+    return all(isinstance(n, int) for shape in sizes for n in shape) and prod(sizes[0]) == prod(sizes[1])
 
 
 def placed_params(plan: Plan, node: Node, backends: Mapping[str, Backend]) -> Mapping[str, Any] | None:

@@ -9,22 +9,27 @@ from types import ModuleType
 
 import jax
 
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000"}
+
 
 @contextmanager
 def short_spinning() -> Iterator[None]:
-    """Have GNU's OpenMP, which reads this once when it is loaded, let idle threads spin for about 10 us only.
+    """Have GNU's OpenMP, which reads this once when it is loaded, let idle threads spin for about 10 us.
 
     Its default is 3 ms. That holds a core that XLA's own threads want after the call, and on a busy machine it also
-    keeps the threads that are waited for from running. 10 us is longer than the gap between two calls in a row.
+    keeps the threads that are waited for from running. 10 us is longer than the gap between two kernels in a row.
+    Where it counts more threads than cores it lets them spin for 1 us only, unless waiting shall be active; it always
+    does, for it counts a team for each of XLA's threads that ever made a call, though one team at a time works.
     """
-    if "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ:  # the user has decided
+    if _ENVIRONMENT.keys() & os.environ.keys():  # the user has decided
         yield
         return
-    os.environ["GOMP_SPINCOUNT"] = "1000"
+    os.environ.update(_ENVIRONMENT)
     try:
         yield
     finally:
-        del os.environ["GOMP_SPINCOUNT"]  # child processes are not ours to configure
+        for name in _ENVIRONMENT:  # child processes are not ours to configure
+            del os.environ[name]
 
 
 def register(module: ModuleType) -> None:

@@ -24,7 +24,7 @@ from .measure.handover import handover_us_per_byte
 from .patterns.recognise import recognise
 from .placement import Placement
 from .plan import Plan
-from .search.op_level import Choice, choose
+from .search.op_level import INTERRUPTION_US, Choice, choose
 from .summary import placed_regions
 
 #: Costs found in this process, shared by all decorated functions.
@@ -92,7 +92,8 @@ def tune(
     charge = handover_us_per_byte() if settings.tune != "cached" else 0.0
     choices = {g: choose(o, costs, charge) for g, o in options.items()}
     plan = _plan(parts.each, choices)
-    plans = _plans(plan, options, costs, settings)
+    unbroken = {g: choose(o, costs, charge, INTERRUPTION_US) for g, o in options.items()}
+    plans = _plans(plan, _plan(parts.each, unbroken), options, costs, settings)
     programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
     held = set(frozen)
     arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
@@ -114,17 +115,29 @@ def tune(
 
 
 def _plans(
-    plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost], settings: Settings
+    plan: Plan,
+    unbroken: Plan,
+    options: Mapping[Graph, Candidates],
+    costs: Mapping[tuple[str, str], Cost],
+    settings: Settings,
 ) -> dict[str, Plan]:
-    """The plans worth timing as whole programs, by name; none if XLA runs everything."""
-    if plan.is_plain:
-        return {}
-    plans = {"op-level": plan}
-    if settings.tune == "two-level":
-        clear = _clear_wins(plan, options, costs)
-        if 0 < len(list(clear.everything())) < len(list(plan.everything())):
-            plans["clear wins only"] = clear
-    return plans
+    """The plans worth timing as whole programs, by name; none if XLA runs everything.
+
+    Isolated costs mislead where they are close (lost fusion, cache state, sleeping threads). So besides ``plan``, which
+    takes them as they are, there is one with fewer regions placed, and ``unbroken``, with more.
+    """
+    if settings.tune != "two-level":
+        return {} if plan.is_plain else {"op-level": plan}
+    plans = {"op-level": plan, "unbroken": unbroken, "clear wins only": _clear_wins(plan, options, costs)}
+    distinct: dict[frozenset[tuple[int, tuple[int, ...], str]], str] = {}
+    for name, candidate in plans.items():
+        distinct.setdefault(_identity(candidate), name)
+    return {name: plans[name] for name in distinct.values() if not plans[name].is_plain}
+
+
+def _identity(plan: Plan) -> frozenset[tuple[int, tuple[int, ...], str]]:
+    """Equal for plans of one graph that place the same regions."""
+    return frozenset((id(p.graph), region.indices, name) for p, region, name in plan.everything())
 
 
 def _decide(
@@ -204,10 +217,7 @@ def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:
 
 
 def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:
-    """``plan`` with only the regions that beat XLA by a quarter or more of its time.
-
-    Isolated costs mislead where they are close (lost fusion, cache state), so this is the second program to be timed.
-    """
+    """``plan`` with only the regions that beat XLA by a quarter or more of its time."""
     xla = {c.region.indices: costs.get((c.key, XLA)) for c in options[plan.graph].chosen_from if c.backend == XLA}
     own = {(c.region.indices, c.backend): costs.get((c.key, c.backend)) for c in options[plan.graph].chosen_from}
 

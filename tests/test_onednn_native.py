@@ -47,7 +47,7 @@ def channels_last(array):
 
 def ffi_call(spec, result, *operands, aliases=None):
     call = jax.ffi.ffi_call(library.TARGET, result, input_output_aliases=aliases)
-    return call(*operands, spec=spec, library=onednn.version())
+    return call(*operands, spec=spec, version=onednn.version())
 
 
 def run(spec, result, *operands, aliases=None):
@@ -419,7 +419,7 @@ def test_a_call_that_does_not_fit_its_spec_is_an_error():
 def test_a_program_for_another_library_version_is_refused():
     call = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((4, 2), jnp.float32))
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"compiled for oneDNN 1\.0, loaded is"):
-        jax.jit(lambda x, w: call(x, w, spec=MATMUL, library="1.0"))(random(4, 8), random(8, 2))
+        jax.jit(lambda x, w: call(x, w, spec=MATMUL, version="1.0"))(random(4, 8), random(8, 2))
 
 
 def test_threads_run_the_same_and_different_programs_at_once():
@@ -465,7 +465,7 @@ def test_another_process_runs_the_program_from_the_compilation_cache(tmp_path):
         jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
         onednn = library.load()
         call = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((4, 2), jnp.float32))
-        f = jax.jit(lambda x, w: call(x, w, spec={MATMUL!r}, library=onednn.version()))
+        f = jax.jit(lambda x, w: call(x, w, spec={MATMUL!r}, version=onednn.version()))
         print(float(f(jnp.ones((4, 8)), jnp.ones((8, 2))).sum()), sum(hits) > 0)
     """)
     environment = os.environ | {

@@ -5,13 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#include "spread.h"
+
 namespace collage::onednn {
 namespace {
-
-// Below this many elements a second thread costs more than it saves.
-constexpr int64_t kSerial = 1 << 14;
-
-#define COLLAGE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 
 COLLAGE_CLONES void ClipFloats(float* data, int64_t count, float low, float high) {
   for (int64_t i = 0; i < count; ++i) {
@@ -36,18 +33,6 @@ COLLAGE_CLONES void ClipBfloats(uint16_t* data, int64_t count, float low, float 
     std::memcpy(&bits, &x, sizeof bits);
     data[i] = static_cast<uint16_t>(bits >> 16);  // exact: bounds are bfloat16 numbers too
   }
-}
-
-// Runs `chunk(begin, count)` over `count` elements, on the library's own threads where there are many.
-template <typename Chunk>
-void Spread(int64_t count, Chunk chunk) {
-#if DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP
-  const int64_t chunks = (count + kSerial - 1) / kSerial;
-#pragma omp parallel for schedule(static) if (chunks > 1)
-  for (int64_t i = 0; i < chunks; ++i) chunk(i * kSerial, std::min(kSerial, count - i * kSerial));
-#else
-  chunk(0, count);
-#endif
 }
 
 bool IsBfloat(float x) {
@@ -82,13 +67,13 @@ void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, s
   const float low = finish.low, high = finish.high;
   if (type == dnnl::memory::data_type::bf16) {
     auto* numbers = static_cast<uint16_t*>(data);
-    Spread(bytes / 2, [=](int64_t at, int64_t count) { ClipBfloats(numbers + at, count, low, high); });
+    Spread(static_cast<int64_t>(bytes / 2), kSerial, [=](int64_t at, int64_t count) { ClipBfloats(numbers + at, count, low, high); });
   } else if (std::isinf(high)) {
     auto* numbers = static_cast<float*>(data);
-    Spread(bytes / 4, [=](int64_t at, int64_t count) { RaiseFloats(numbers + at, count, low); });
+    Spread(static_cast<int64_t>(bytes / 4), kSerial, [=](int64_t at, int64_t count) { RaiseFloats(numbers + at, count, low); });
   } else {
     auto* numbers = static_cast<float*>(data);
-    Spread(bytes / 4, [=](int64_t at, int64_t count) { ClipFloats(numbers + at, count, low, high); });
+    Spread(static_cast<int64_t>(bytes / 4), kSerial, [=](int64_t at, int64_t count) { ClipFloats(numbers + at, count, low, high); });
   }
 }
 

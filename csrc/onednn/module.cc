@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../ffi_state.h"
+#include "../step.h"
 #include "library.h"
 #include "plan.h"
 #include "query.h"
@@ -13,17 +14,27 @@
 namespace collage::onednn {
 namespace {
 
-ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view library) {
-  return GuardedState<Plan>([&] {
-    if (library != LibraryVersion())
-      throw SpecError("this program was compiled for oneDNN " + std::string(library) + ", loaded is " +
-                      LibraryVersion() + ": compile it again");
-    try {
-      return std::make_unique<Plan>(MakeRecipe(spec));
-    } catch (const dnnl::error& error) {
-      throw std::runtime_error(Explain(Spec(spec).op(), error));
-    }
-  });
+std::unique_ptr<Plan> MakePlan(std::string_view spec, std::string_view version) {
+  if (version != LibraryVersion())
+    throw SpecError("this program was compiled for oneDNN " + std::string(version) + ", loaded is " +
+                    LibraryVersion() + ": compile it again");
+  try {
+    return std::make_unique<Plan>(MakeRecipe(spec));
+  } catch (const dnnl::error& error) {
+    throw std::runtime_error(Explain(Spec(spec).op(), error));
+  }
+}
+
+ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view version) {
+  return GuardedState<Plan>([&] { return MakePlan(spec, version); });
+}
+
+void RunPlan(const Plan& plan, const void* const* operands, void* result, const Pool& pool) {
+  try {
+    plan.Run(operands, result, Stream(pool, plan.threads()).get());
+  } catch (const dnnl::error& error) {
+    throw std::runtime_error(Explain(plan.op(), error));
+  }
 }
 
 ffi::Error Run(const Plan& plan, const Pool& pool, ffi::RemainingArgs arguments, ffi::RemainingRets results) {
@@ -34,11 +45,10 @@ ffi::Error Run(const Plan& plan, const Pool& pool, ffi::RemainingArgs arguments,
     if (results.size() != 1) throw SpecError("oneDNN op=" + plan.op() + ": there is one result");
     const ffi::AnyBuffer result = *results.get<ffi::AnyBuffer>(0).value();
     plan.Check(operands, result);
-    try {
-      plan.Run(operands, result, Stream(pool, plan.threads()).get());
-    } catch (const dnnl::error& error) {
-      throw std::runtime_error(Explain(plan.op(), error));
-    }
+    thread_local std::vector<const void*> addresses;
+    addresses.clear();
+    for (const ffi::AnyBuffer& operand : operands) addresses.push_back(operand.untyped_data());
+    RunPlan(plan, addresses.data(), result.untyped_data(), pool);
   });
 }
 
@@ -51,10 +61,26 @@ ffi::Error Execute(ffi::ThreadPool pool, Plan* plan, ffi::RemainingArgs argument
 ffi::Error Execute(Plan* plan, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
   return Run(*plan, {}, arguments, results);
 }
+
+// Without a pool of the caller's, a plan can run anywhere.
+class PlanStep : public Step {
+ public:
+  explicit PlanStep(std::unique_ptr<Plan> plan) : plan_(std::move(plan)) {}
+  std::vector<size_t> OperandBytes() const override { return plan_->OperandBytes(); }
+  size_t ResultBytes() const override { return plan_->ResultBytes(); }
+  void Run(const void* const* operands, void* result) const override { RunPlan(*plan_, operands, result, {}); }
+
+ private:
+  std::unique_ptr<Plan> plan_;
+};
+
+std::unique_ptr<Step> MakeStep(std::string_view spec, std::string_view version) {
+  return std::make_unique<PlanStep>(MakePlan(spec, version));
+}
 #endif
 
 auto InstantiateBinding() {
-  return ffi::Ffi::BindInstantiate().Attr<std::string_view>("spec").Attr<std::string_view>("library");
+  return ffi::Ffi::BindInstantiate().Attr<std::string_view>("spec").Attr<std::string_view>("version");
 }
 
 auto ExecuteBinding() {
@@ -92,6 +118,9 @@ PYBIND11_MODULE(_onednn, module) {
     return py::dict(py::arg("collage_onednn_v1") = TargetStages(kInstantiate, kExecute));
   });
   module.def("type_registrations", [] { return py::dict(py::arg("collage_onednn_v1") = StateType<Plan>()); });
+#if DNNL_CPU_RUNTIME != DNNL_RUNTIME_THREADPOOL
+  module.def("step_maker", [] { return StepMakerCapsule(&MakeStep); });
+#endif
   module.def("version", &LibraryVersion);
   module.def("threads", &Threads);
   module.def("query", &QueryDict, py::arg("spec"));

@@ -51,6 +51,7 @@ Recipe MakeSoftmax(Spec& spec) {
       {AsGiven(DNNL_ARG_SRC, src)},
       AsGiven(DNNL_ARG_DST, dst),
   };
+  if (spec.FlagOr("keep_nan", false)) recipe.keep_nan = KeepNanInRows(src, dst, spec.Axis("axis", src));
   post.AppendTo(recipe);
   return recipe;
 }

@@ -47,6 +47,7 @@ Plan::Buffer Plan::Expect(const Tensor& tensor) {
 Plan::Plan(const Recipe& recipe)
     : op_(recipe.op),
       threads_(recipe.threads),
+      keep_nan_(recipe.keep_nan),
       finish_(recipe.finish),
       result_type_(recipe.result.given.get_data_type()),
       result_(Expect(recipe.result)) {
@@ -121,12 +122,18 @@ void Plan::GiveBack(std::unique_ptr<Frame> frame) const {
   idle_.push_back(std::move(frame));
 }
 
-void Plan::Run(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer& result, dnnl_stream_t stream) const {
+std::vector<size_t> Plan::OperandBytes() const {
+  std::vector<size_t> bytes;
+  for (const Buffer& buffer : operands_) bytes.push_back(buffer.bytes);
+  return bytes;
+}
+
+void Plan::Run(const void* const* operands, void* result, dnnl_stream_t stream) const {
   std::byte* const scratch = ThreadScratch(scratch_bytes_);
   auto address = [&](const Place& place) -> void* {
     switch (place.kind) {
-      case Place::kOperand: return operands[place.at].untyped_data();
-      case Place::kResult: return result.untyped_data();
+      case Place::kOperand: return const_cast<void*>(operands[place.at]);  // the library has no const memory
+      case Place::kResult: return result;
       default: return scratch + place.at;
     }
   };
@@ -138,14 +145,15 @@ void Plan::Run(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer
     const Step& step = steps_[i];
     for (const Argument& argument : step.arguments)
       frame->memories[memory++].set_data_handle(address(argument.place));
-    if (step.copies_sum && operands.back().untyped_data() == result.untyped_data()) continue;
+    if (step.copies_sum && operands[operands_.size() - 1] == result) continue;
     const auto& arguments = frame->arguments[i];
     dnnl::error::wrap_c_api(
         dnnl_primitive_execute(step.primitive.get(), stream, static_cast<int>(arguments.size()), arguments.data()),
         "could not execute a primitive");
   }
   dnnl::error::wrap_c_api(dnnl_stream_wait(stream), "could not wait for a primitive");
-  RunFinish(finish_, result_type_, result.untyped_data(), result_.bytes);
+  RunKeepNan(keep_nan_, operands[0], result);
+  RunFinish(finish_, result_type_, result, result_.bytes);
   GiveBack(std::move(frame));
 }
 

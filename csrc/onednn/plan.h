@@ -22,7 +22,10 @@ class Plan : public FfiState<Plan> {
   // Throws unless the buffers of a call are what the spec said.
   void Check(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer& result) const;
 
-  void Run(const std::vector<ffi::AnyBuffer>& operands, const ffi::AnyBuffer& result, dnnl_stream_t stream) const;
+  std::vector<size_t> OperandBytes() const;
+  size_t ResultBytes() const { return result_.bytes; }
+
+  void Run(const void* const* operands, void* result, dnnl_stream_t stream) const;
 
  private:
   // Where a memory's bytes are during a call: the operand or scratch offset `at`, or the result.
@@ -59,6 +62,7 @@ class Plan : public FfiState<Plan> {
 
   std::string op_;
   int threads_;
+  KeepNan keep_nan_;
   Finish finish_;
   dnnl::memory::data_type result_type_;
   std::vector<Buffer> operands_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "finish.h"
+#include "keep_nan.h"
 #include "spec.h"
 
 namespace collage::onednn {
@@ -33,6 +34,7 @@ struct Recipe {
   int threads = 0;  // at most; 0: all there are
 
   bool has_sum = false;  // one more operand comes last, shaped like the result, and is added to it
+  KeepNan keep_nan = {};
   Finish finish = {};
   std::string op = {};
 };

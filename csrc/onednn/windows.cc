@@ -23,14 +23,16 @@ dnnl::algorithm ResamplingAlgorithm(std::string_view name) {
 Recipe MakePooling(Spec& spec) {
   const PostOps post = ReadPostOps(spec);
   const auto src = spec.Memory("src"), dst = spec.Memory("dst");
+  const auto kernel = spec.Window("kernel", src, 1), strides = spec.Window("strides", src, 1);
+  const auto dilates = spec.Window("dilates", src, 0), before = spec.Window("pads_l", src, 0);
   Recipe recipe{
-      dnnl::pooling_forward::primitive_desc(
-          CpuEngine(), dnnl::prop_kind::forward_inference, PoolingAlgorithm(spec.Text("alg")), src, dst,
-          spec.Window("strides", src, 1), spec.Window("kernel", src, 1), spec.Window("dilates", src, 0),
-          spec.Window("pads_l", src, 0), spec.Window("pads_r", src, 0), post.attr),
+      dnnl::pooling_forward::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference,
+                                            PoolingAlgorithm(spec.Text("alg")), src, dst, strides, kernel, dilates,
+                                            before, spec.Window("pads_r", src, 0), post.attr),
       {AsGiven(DNNL_ARG_SRC, src)},
       AsGiven(DNNL_ARG_DST, dst),
   };
+  if (spec.FlagOr("keep_nan", false)) recipe.keep_nan = KeepNanInWindows(src, dst, kernel, strides, dilates, before);
   post.AppendTo(recipe);
   return recipe;
 }

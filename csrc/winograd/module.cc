@@ -14,13 +14,17 @@ namespace {
 // Of the layout of transformed weights and of the spec.
 constexpr std::string_view kVersion = "1";
 
+std::unique_ptr<Plan> MakePlan(std::string_view spec, std::string_view version) {
+  if (version != kVersion)
+    throw SpecError("this program was compiled for version " + std::string(version) +
+                    " of the Winograd kernels, loaded is " + std::string(kVersion) + ": compile it again");
+  return std::make_unique<Plan>(ParseProblem(spec));
+}
+
+std::unique_ptr<Step> MakeStep(std::string_view spec, std::string_view version) { return MakePlan(spec, version); }
+
 ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view version) {
-  return GuardedState<Plan>([&] {
-    if (version != kVersion)
-      throw SpecError("this program was compiled for version " + std::string(version) +
-                      " of the Winograd kernels, loaded is " + std::string(kVersion) + ": compile it again");
-    return std::make_unique<Plan>(ParseProblem(spec));
-  });
+  return GuardedState<Plan>([&] { return MakePlan(spec, version); });
 }
 
 float* Data(const ffi::AnyBuffer& buffer, const char* what, int64_t elements) {
@@ -33,23 +37,14 @@ float* Data(const ffi::AnyBuffer& buffer, const char* what, int64_t elements) {
 
 ffi::Error Execute(Plan* plan, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
   return Guarded([&] {
-    const Problem& p = plan->problem();
-    size_t next = 0;
-    auto operand = [&](const char* what, int64_t elements) {
-      if (next == arguments.size()) throw SpecError(std::string(what) + " is missing");
-      return Data(arguments.get<ffi::AnyBuffer>(next++).value(), what, elements);
-    };
-    Arrays arrays{};
-    if (!p.packs) arrays.source = operand("the source", p.source_size());
-    arrays.weights = operand("the kernel", p.weights_size());
-    if (p.packed && !p.packs) arrays.packed = operand("the transformed kernel", p.packed_size());
-    if (p.bias && !p.packs) arrays.bias = operand("the bias", p.out_channels);
-    if (p.add && !p.packs) arrays.add = operand("the summand", p.result_size());
-    if (next != arguments.size()) throw SpecError("there are more operands than the spec says");
+    const auto wanted = plan->Operands();
+    if (arguments.size() < wanted.size()) throw SpecError(std::string(wanted[arguments.size()].what) + " is missing");
+    if (arguments.size() > wanted.size()) throw SpecError("there are more operands than the spec says");
     if (results.size() != 1) throw SpecError("there is one result");
-    arrays.result =
-        Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", p.packs ? p.packed_size() : p.result_size());
-    p.packs ? plan->Pack(arrays.weights, arrays.result) : plan->Run(arrays);
+    std::vector<const void*> operands;
+    for (size_t i = 0; i < wanted.size(); ++i)
+      operands.push_back(Data(arguments.get<ffi::AnyBuffer>(i).value(), wanted[i].what, wanted[i].elements));
+    plan->Run(operands.data(), Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", plan->ResultElements()));
   });
 }
 
@@ -76,6 +71,7 @@ PYBIND11_MODULE(_winograd, module) {
     return py::dict(py::arg("collage_winograd_v1") = TargetStages(kInstantiate, kExecute));
   });
   module.def("type_registrations", [] { return py::dict(py::arg("collage_winograd_v1") = StateType<Plan>()); });
+  module.def("step_maker", [] { return StepMakerCapsule(&MakeStep); });
   module.def("version", [] { return std::string(kVersion); });
   module.def("instruction_set", &InstructionSet);  // "" if there are no kernels for this processor
   module.def("threads", &Threads);

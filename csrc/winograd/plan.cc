@@ -36,7 +36,37 @@ Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem)
   ChooseBlocks();
 }
 
-void Plan::Run(const Arrays& given) const {
+std::vector<Plan::Operand> Plan::Operands() const {
+  const Problem& p = problem_;
+  if (p.packs) return {{"the kernel", p.weights_size()}};
+  std::vector<Operand> operands{{"the source", p.source_size()}, {"the kernel", p.weights_size()}};
+  if (p.packed) operands.push_back({"the transformed kernel", p.packed_size()});
+  if (p.bias) operands.push_back({"the bias", p.out_channels});
+  if (p.add) operands.push_back({"the summand", p.result_size()});
+  return operands;
+}
+
+std::vector<size_t> Plan::OperandBytes() const {
+  std::vector<size_t> bytes;
+  for (const Operand& operand : Operands()) bytes.push_back(operand.elements * sizeof(float));
+  return bytes;
+}
+
+void Plan::Run(const void* const* operands, void* result) const {
+  const Problem& p = problem_;
+  auto next = [&operands] { return static_cast<const float*>(*operands++); };
+  Arrays arrays{};
+  arrays.result = static_cast<float*>(result);
+  if (!p.packs) arrays.source = next();
+  arrays.weights = next();
+  if (p.packs) return Pack(arrays.weights, arrays.result);
+  if (p.packed) arrays.packed = next();
+  if (p.bias) arrays.bias = next();
+  if (p.add) arrays.add = next();
+  Convolve(arrays);
+}
+
+void Plan::Convolve(const Arrays& given) const {
   Arrays arrays = given;
   const int64_t unpacked = problem_.packed ? 0 : problem_.packed_size();
   const int64_t working = (VSize() + MSize()) * (together_ ? 1 : threads_);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../ffi_state.h"
+#include "../step.h"
 #include "kernels.h"
 #include "problem.h"
 
@@ -24,16 +25,28 @@ struct Arrays {
   float* result;
 };
 
-class Plan : public FfiState<Plan> {
+class Plan : public FfiState<Plan>, public Step {
  public:
   explicit Plan(const Problem& problem);
 
   const Problem& problem() const { return problem_; }
 
-  void Run(const Arrays& arrays) const;
-  void Pack(const float* weights, float* packed) const;
+  // A call's arrays, all float32, in its order: source, weights, transformed weights, bias, summand, those there are.
+  struct Operand {
+    const char* what;
+    int64_t elements;
+  };
+  std::vector<Operand> Operands() const;
+  int64_t ResultElements() const { return problem_.packs ? problem_.packed_size() : problem_.result_size(); }
+
+  std::vector<size_t> OperandBytes() const override;
+  size_t ResultBytes() const override { return ResultElements() * sizeof(float); }
+  void Run(const void* const* operands, void* result) const override;
 
  private:
+  void Convolve(const Arrays& arrays) const;
+  void Pack(const float* weights, float* packed) const;
+
   // Output channels are made in groups of at most kBlockVectors vectors, as equal as can be.
   int64_t groups() const { return (problem_.out_channels + kBlockVectors * kVector - 1) / (kBlockVectors * kVector); }
   int64_t GroupStart(int64_t group) const { return problem_.out_channels / kVector * group / groups() * kVector; }

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from ..base import Unsupported
 from .call import Call, spec
+from .pointwise import as_product
 
 #: Weights and data, the preferred form first among equally good implementations. With a free choice of weights the
 #: library takes better code for grouped convolutions, and none that is worse.
@@ -30,7 +31,7 @@ class Choice:
 
     call: Call
     spec: str
-    library: str
+    version: str
     implementation: str
     is_packed: bool
     packed_bytes: int
@@ -42,7 +43,8 @@ def choose(module: ModuleType, call: Call, packed: bool) -> Choice | Unsupported
     # A residual is read as one more tensor where that can be done: summing into it is no faster, but takes its buffer,
     # which XLA has to copy first if it is needed again.
     for candidate in (call,) if call.sum is None else (call.without_sum(), call):
-        choices = list(_choices(module, candidate, packed, reasons))
+        forms = filter(None, (as_product(candidate), candidate))
+        choices = [choice for form in forms for choice in _choices(module, form, packed, reasons)]
         good = [c for c in choices if _rank(c) != _REFERENCE]
         if good:
             return _without_idle_reorder(min(good, key=_rank), choices)

@@ -11,19 +11,17 @@ import jax.numpy as jnp
 from ...graph.evaluate import callable_of
 from ...graph.ir import Value
 from ...graph.region import Region
+from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel
-from .call import Operand, packing_spec
+from .call import Operand, PostOp, packing_spec
 from .implementation import Choice
-from .library import TARGET
+from .library import STEP, TARGET
 
 
 def kernel(choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
     """``region.entries`` in, the one exit out."""
-
-    def run(*entries: Any) -> tuple[Any]:
-        env = dict(zip(region.entries, entries, strict=True))
-        return (_invoke(choice, [operand.array(env) for operand in choice.call.operands]),)
-
+    place = {v: i for i, v in enumerate(region.entries)}
+    run = _native(choice, [_operand(o, place) for o in choice.call.operands])
     return _guarded(run, choice, region) if choice.call.guarded else run
 
 
@@ -55,31 +53,36 @@ def prepared_kernel(choice: Choice, region: Region, frozen: frozenset[Value]) ->
         made = [_pack(choice, o.array(env)) if o is call.weights else o.array(env) for o in early]
         return (*made, *(env[v] for v in passed))
 
-    def run(*arrays: Any) -> tuple[Any]:
-        made = dict(zip(early, arrays, strict=False))
-        env = dict(zip([*passed, *others], arrays[len(early) :], strict=True))
-        return (_invoke(choice, [_array(operand, made, env) for operand in call.operands]),)
-
-    return PreparedKernel(prepare, run)
+    made_at = {operand: NativeOperand((i,)) for i, operand in enumerate(early)}
+    place = {v: i for i, v in enumerate([*passed, *others], len(early))}
+    return PreparedKernel(prepare, _native(choice, [made_at.get(o) or _operand(o, place) for o in call.operands]))
 
 
-def _array(operand: Operand, made: dict[Operand, Any], env: dict[Value, Any]) -> Any:
-    return made[operand] if operand in made else operand.array(env)
+def _operand(operand: Operand, place: dict[Value, int]) -> NativeOperand:
+    return NativeOperand(tuple(place[v] for v in operand.values), operand.make)
 
 
-def _invoke(choice: Choice, operands: Sequence[Any]) -> Any:
-    result = choice.call.result
-    aliases = None
+def _native(choice: Choice, operands: Sequence[NativeOperand]) -> NativeCall:
+    result = jax.ShapeDtypeStruct(choice.call.result.shape, choice.call.result.dtype)
+    aliases: tuple[tuple[int, int], ...] = ()
     if choice.call.sum is not None:
         # The residual comes last and is summed into, so its buffer becomes the result's where XLA can spare it.
-        operands = [*operands[:-1], jnp.reshape(operands[-1], result.shape)]
-        aliases = {len(operands) - 1: 0}
-    made = jax.ShapeDtypeStruct(result.shape, result.dtype)
-    invoke = jax.ffi.ffi_call(TARGET, made, input_output_aliases=aliases)
-    return invoke(*operands, spec=choice.spec, library=choice.library)
+        *others, summed = operands
+        operands = [*others, _shaped(summed, choice.call.sum, result.shape)]
+        aliases = ((len(others), 0),)
+    return NativeCall(TARGET, choice.spec, choice.version, tuple(operands), result, STEP, aliases)
+
+
+def _shaped(summed: NativeOperand, post_op: PostOp, shape: tuple[int, ...]) -> NativeOperand:
+    """``summed`` in the result's shape, which an alias needs."""
+    assert post_op.operand is not None
+    if summed.make is None and post_op.operand.values[0].shape == shape:
+        return summed
+    make = summed.make or (lambda array: array)
+    return NativeOperand(summed.positions, lambda *arrays: jnp.reshape(make(*arrays), shape))
 
 
 def _pack(choice: Choice, weights: Any) -> Any:
     packed = jax.ShapeDtypeStruct((choice.packed_bytes,), jnp.uint8)
     spec = packing_spec(choice.call, choice.spec)
-    return jax.ffi.ffi_call(TARGET, packed)(weights, spec=spec, library=choice.library)
+    return jax.ffi.ffi_call(TARGET, packed)(weights, spec=spec, version=choice.version)

@@ -14,8 +14,11 @@ from types import ModuleType
 from ...native import register, short_spinning
 from ..base import Unsupported
 
-#: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``library`` (the extension's ``version()``).
+#: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``version`` (the extension's ``version()``).
 TARGET = "collage_onednn_v1"
+
+#: The extension, where its kernels can be steps of a program.
+STEP = "_onednn"
 
 _WHEEL = "onednn-cpu-gomp"
 _SONAME = "libdnnl.so.3"

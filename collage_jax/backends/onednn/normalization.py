@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,7 +32,11 @@ def plan_softmax(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | 
     if ndim > 5:
         groups = (tuple(range(axis)), (axis,), tuple(range(axis + 1, ndim)))
         axis = 1
-    return _call(node, "softmax", groups, (("alg", node.op), ("axis", str(axis))), fuses=True, guarded=True)
+    keys = (("alg", node.op), ("axis", str(axis)))
+    in_rows = axis == max((d for d, axes in enumerate(groups) if prod(node.out.shape[a] for a in axes) > 1), default=0)
+    if in_rows:
+        return _call(node, "softmax", groups, (*keys, ("keep_nan", "1")), fuses=True)
+    return _call(node, "softmax", groups, keys, fuses=True, guarded=True)
 
 
 def plan_layer_norm(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:

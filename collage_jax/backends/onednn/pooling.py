@@ -85,9 +85,9 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
             ("dilates", times([w.dilation - 1 for w in pooled])),
             ("pads_l", times([w.low for w in pooled])),
             ("pads_r", times([w.high for w in pooled])),
+            *((("keep_nan", "1"),) if algorithm == "max" else ()),
         ),
         fuses=True,
-        guarded=algorithm == "max",
         post=post,
     )
 

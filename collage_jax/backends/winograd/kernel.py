@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,19 +9,17 @@ import jax.numpy as jnp
 
 from ...graph.ir import Value
 from ...graph.region import Region
+from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel
 from .convolution import Convolution
-from .library import TARGET
+from .library import STEP, TARGET
 
 
-def kernel(conv: Convolution, region: Region, tile: int, version: str) -> Callable[..., tuple[Any]]:
+def kernel(conv: Convolution, region: Region, tile: int, version: str) -> NativeCall:
     """``region.entries`` in, the one exit out; the weights are transformed within each call."""
-
-    def run(*entries: Any) -> tuple[Any]:
-        env = dict(zip(region.entries, entries, strict=True))
-        return (_invoke(conv, env, [_in_order(conv, env[conv.weights])], tile, version),)
-
-    return run
+    place = {v: i for i, v in enumerate(region.entries)}
+    weights = NativeOperand((place[conv.weights],), lambda weights: _in_order(conv, weights))
+    return _native(conv, place, [weights], tile, version)
 
 
 def prepared_kernel(
@@ -41,11 +38,8 @@ def prepared_kernel(
         # The weights themselves go along: what is not finite is computed with them.
         return (weights, packed, *(env[v] for v in passed))
 
-    def run(weights: Any, packed: Any, *arrays: Any) -> tuple[Any]:
-        env = dict(zip([*passed, *others], arrays, strict=True))
-        return (_invoke(conv, env, [weights, packed], tile, version),)
-
-    return PreparedKernel(prepare, run)
+    place = {v: i for i, v in enumerate([*passed, *others], 2)}
+    return PreparedKernel(prepare, _native(conv, place, [NativeOperand((0,)), NativeOperand((1,))], tile, version))
 
 
 def _in_order(conv: Convolution, weights: Any) -> Any:
@@ -53,8 +47,11 @@ def _in_order(conv: Convolution, weights: Any) -> Any:
     return in_order[conv.taps] if weights.ndim == 5 else in_order
 
 
-def _invoke(conv: Convolution, env: dict[Value, Any], weights: list[Any], tile: int, version: str) -> Any:
-    operands = [env[conv.source], *weights, *(env[v] for v in (conv.bias, conv.summand) if v is not None)]
+def _native(
+    conv: Convolution, place: dict[Value, int], weights: list[NativeOperand], tile: int, version: str
+) -> NativeCall:
+    tail = [NativeOperand((place[v],)) for v in (conv.bias, conv.summand) if v is not None]
+    operands = (NativeOperand((place[conv.source],)), *weights, *tail)
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
-    invoke = jax.ffi.ffi_call(TARGET, made)
-    return invoke(*operands, spec=f"op=conv {conv.spec(tile, packed=len(weights) == 2)}", version=version)
+    spec = f"op=conv {conv.spec(tile, packed=len(weights) == 2)}"
+    return NativeCall(TARGET, spec, version, operands, made, STEP)

@@ -12,6 +12,9 @@ from ..base import Unsupported
 
 TARGET = "collage_winograd_v1"
 
+#: The extension, whose kernels can be steps of a program.
+STEP = "_winograd"
+
 _lock = threading.Lock()
 
 

@@ -1,0 +1,89 @@
+"""Kernels of native libraries joined into one custom call, which runs them one after the other.
+
+Between two custom calls XLA hands control back to its own threads, and those of the libraries fall asleep; large arrays
+between them lie in memory that is fresh in every call. A program does neither. Its text form is that of
+``csrc/program/text.h``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import jax
+
+from .native import register, short_spinning
+from .native_call import NativeCall
+
+#: The FFI target; attribute ``spec`` is the program's text.
+TARGET = "collage_program_v1"
+
+_lock = threading.Lock()
+_known: set[str] = set()
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """``call`` on arrays that are ready as it wants them, by key; what it makes has the key ``result``."""
+
+    call: NativeCall
+    operands: tuple[Hashable, ...]
+    result: Hashable
+
+
+def can_hold(call: NativeCall) -> bool:
+    """True if ``call`` can be a step of a program here."""
+    if call.step is None:
+        return False
+    with _lock:
+        module = _load()
+        return module is not None and _offers_steps(module, call.step)
+
+
+def program(
+    steps: Sequence[Step], inputs: Sequence[Hashable], outputs: Sequence[Hashable]
+) -> Callable[..., Sequence[Any]]:
+    """A JAX-traceable callable: arrays for ``inputs`` in, those that ``steps`` make for ``outputs`` out."""
+    names = {key: f"i{i}" for i, key in enumerate(inputs)}
+    names.update((key, f"o{i}") for i, key in enumerate(outputs))
+    made = {step.result: step.call.result for step in steps}
+    text = "\n".join(_lines(steps, names))
+    invoke = jax.ffi.ffi_call(TARGET, [made[key] for key in outputs])
+    return lambda *arrays: invoke(*arrays, spec=text)
+
+
+def _lines(steps: Iterable[Step], names: dict[Hashable, str]) -> Iterable[str]:
+    temporaries = 0
+    for step in steps:
+        operands = " ".join(names[key] for key in step.operands)
+        if step.result not in names:
+            names[step.result] = f"t{temporaries}"
+            temporaries += 1
+        yield f"{step.call.step} {step.call.version} {names[step.result]} {operands}"
+        yield step.call.spec
+
+
+@cache
+def _load() -> ModuleType | None:
+    try:
+        with short_spinning():
+            module = importlib.import_module("collage_jax._program")
+        register(module)
+    except (ImportError, RuntimeError):  # every kernel then stays a call of its own
+        return None
+    return module
+
+
+def _offers_steps(module: ModuleType, extension: str) -> bool:
+    if extension not in _known:
+        library = importlib.import_module(f"collage_jax.{extension}")
+        if not hasattr(library, "step_maker"):
+            return False
+        module.register_library(extension, library.step_maker())
+        _known.add(extension)
+    return True

@@ -1,0 +1,34 @@
+// The text form of a program. Two lines for each step:
+//   <library> <version> <result> <operand> <operand> ...
+//   <the kernel's own spec>
+// An array is i0, i1, ... (given by the caller), o0, o1, ... (the program's results) or t0, t1, ... (of its own).
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace collage::program {
+
+// A text that makes no sense; the message names the step.
+struct TextError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
+
+struct Array {
+  enum Kind { kInput, kOutput, kTemporary } kind;
+  size_t number;
+};
+
+struct StepText {
+  std::string_view library, version, spec;
+  Array result;
+  std::vector<Array> operands;
+};
+
+// Views into `text`. Every array that is no input has been made by an earlier step, once.
+std::vector<StepText> ParseProgram(std::string_view text);
+
+}  // namespace collage::program
