@@ -15,6 +15,7 @@ from jax import lax
 
 from collage_jax.backends.base import Unsupported
 from collage_jax.backends.onednn import BACKEND
+from collage_jax.backends.onednn.taps import Window, useful_taps
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.ir import Graph, Value
 from collage_jax.graph.region import Region
@@ -553,3 +554,44 @@ def test_a_value_used_twice_ends_the_tail() -> None:
 
 def test_x_times_its_sigmoid_is_fused_as_one_function() -> None:
     assert "matmul+silu" in check(lambda x, w: (y := x @ w) * jax.nn.sigmoid(y), normal((8, 16)), normal((16, 32)))
+
+
+@given(
+    size=st.integers(1, 6),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 3),
+    low=st.integers(0, 5),
+    high=st.integers(0, 5),
+)
+def test_taps_that_only_meet_padding_are_left_out(
+    size: int, kernel: int, stride: int, dilation: int, low: int, high: int
+) -> None:
+    reach = (kernel - 1) * dilation + 1
+    if size + low + high < reach:
+        reject()
+    out = (size + low + high - reach) // stride + 1
+    window = Window(size, out, kernel, stride, dilation, low, high)
+    taps, new_low, new_high = useful_taps(window)
+    assert taps
+    assert min(new_low, new_high) >= 0
+    assert {tap for tap in range(kernel) if window.meets(tap)} <= set(taps)
+    fewer = Window(size, out, len(taps), stride, dilation, new_low, new_high)
+    assert (size + new_low + new_high - (len(taps) - 1) * dilation - 1) // stride + 1 == out
+    assert all(fewer.place(o, t) == window.place(o, t + taps.start) for o in range(out) for t in range(len(taps)))
+
+
+@pytest.mark.parametrize("feature_groups", [1, 4])
+@pytest.mark.parametrize(("depth", "stride"), [(1, 1), (1, 2), (2, 2), (3, 1)])
+def test_a_kernel_deeper_than_its_input(depth: int, stride: int, feature_groups: int) -> None:
+    x, w = normal((2, depth, 6, 6, 16)), normal((3, 3, 3, 16 // feature_groups, 16))
+    numbers = ("NDHWC", "DHWIO", "NDHWC")
+    check(
+        lambda x, w: jax.nn.relu(
+            lax.conv_general_dilated(
+                x, w, (stride,) * 3, [(1, 1)] * 3, dimension_numbers=numbers, feature_group_count=feature_groups
+            )
+        ),
+        x,
+        w,
+    )

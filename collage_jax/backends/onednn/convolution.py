@@ -8,10 +8,11 @@ from typing import Any
 
 from jax import lax
 
-from ...graph.ir import Constant, Graph, Node
+from ...graph.ir import Constant, Graph, Node, Value
 from ..base import Unsupported
 from .call import Call, Operand
-from .memory import dtype_name, times
+from .memory import dtype_name, row_major, times
+from .taps import Window, trimmed
 from .views import View
 
 
@@ -56,7 +57,37 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
     low, high = zip(*_padding(node), strict=True)
     if min(*low, *high) < 0:
         return Unsupported(f"oneDNN convolutions take no negative padding, got {_padding(node)}")
+    found = trimmed(_windows(node))
+    if found is not None:
+        taps, low, high = found
+        call = replace(call, weights=_sliced(rhs, rhs_spec, taps, feature_groups))
     return replace(call, keys=_keys(node.params["window_strides"], node.params["rhs_dilation"], low, high))
+
+
+def _windows(node: Node) -> list[Window]:
+    params = node.params
+    lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
+    sizes = zip(
+        (node.inputs[0].shape[a] for a in lhs_spec[2:]),
+        (node.out.shape[a] for a in out_spec[2:]),
+        (node.inputs[1].shape[a] for a in rhs_spec[2:]),
+        strict=True,
+    )
+    steps = zip(params["window_strides"], params["rhs_dilation"], _padding(node), strict=True)
+    return [Window(*size, int(stride), int(gap), *pads) for size, (stride, gap, pads) in zip(sizes, steps, strict=True)]
+
+
+def _sliced(kernel: Value, rhs_spec: Sequence[int], taps: Sequence[slice], feature_groups: int) -> Operand:
+    """The weights with the taps left out that only meet padding."""
+    kept = [slice(None)] * kernel.ndim
+    for axis, along in zip(rhs_spec[2:], taps, strict=True):
+        kept[axis] = along
+    sizes = tuple(len(range(*s.indices(n))) for s, n in zip(kept, kernel.shape, strict=True))
+    view = View(kernel, sizes, row_major(sizes))
+    memory = view.memory(tuple((a,) for a in rhs_spec))
+    assert memory is not None  # its dtype is known, every axis is its own dimension
+    memory = memory.split_first(feature_groups) if feature_groups > 1 else memory
+    return Operand(memory, (kernel,), lambda array: array[tuple(kept)])
 
 
 def _transposed(
