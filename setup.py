@@ -54,10 +54,19 @@ def onednn() -> Extension:
     return native_extension("collage_jax._onednn", "onednn", Path(root, "include"), libraries[0])
 
 
-def winograd() -> Extension:
+def own_kernels(name: str) -> Extension:
+    """One of our own libraries of kernels."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise Missing(f"there are no kernels for {platform.machine()}")
-    return native_extension("collage_jax._winograd", "winograd")
+    return native_extension(f"collage_jax._{name}", name)
+
+
+def winograd() -> Extension:
+    return own_kernels("winograd")
+
+
+def sgemm() -> Extension:
+    return own_kernels("sgemm")
 
 
 def program() -> Extension:
@@ -97,7 +106,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (entry, program, onednn, winograd):
+    for make in (entry, program, onednn, sgemm, winograd):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

@@ -1,0 +1,122 @@
+"""Which operations are products that can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ...graph.ir import Constant, Node, Value
+from ..base import Unsupported
+from .product import DIMENSIONS, Product, Weights
+
+
+def plan(node: Node) -> Product | Unsupported:
+    """``node``, a ``dot_general`` or ``conv_general_dilated``, as the kernels see it."""
+    refusal = _refusal(node)
+    if refusal is not None:
+        return refusal
+    return ANCHORS[node.op](node)
+
+
+def _of_dot(node: Node) -> Product | Unsupported:
+    lhs, rhs = node.inputs
+    contracted, batch = node.params["dimension_numbers"]
+    if any(len(axes) for axes in batch):
+        return Unsupported("the kernels have no batches of weights")
+    pairs = sorted((int(a), int(b)) for a, b in zip(*contracted, strict=True))
+    first = lhs.ndim - len(pairs)
+    if [a for a, _ in pairs] != list(range(first, lhs.ndim)):
+        return Unsupported("the axes summed over must be the last ones of the left operand")
+    rows, depth = prod(lhs.shape[:first]), prod(lhs.shape[first:])
+    return Product(
+        nodes=(node,),
+        labels=("dot",),
+        result=node.out,
+        source=lhs,
+        weights=_weights(rhs, [b for _, b in pairs]),
+        sizes=(rows, depth, rhs.size // depth),
+        rows=((rows, depth),),
+    )
+
+
+def _of_convolution(node: Node) -> Product | Unsupported:
+    lhs, rhs = node.inputs
+    lhs_spec, rhs_spec, out_spec = node.params["dimension_numbers"]
+    last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
+    if tuple(lhs_spec) != last or tuple(out_spec) != last:
+        return Unsupported("the kernels take and give arrays with the batch first and the channels last")
+    if any(rhs.shape[axis] != 1 for axis in rhs_spec[2:]):
+        return Unsupported(f"a convolution is a product if its kernel has size 1, got {rhs!r}")
+    if any(int(n) for pad in node.params["padding"] for n in pad):
+        return Unsupported("the kernels have no padding")
+    if int(node.params["feature_group_count"]) != 1 or int(node.params["batch_group_count"]) != 1:
+        return Unsupported("the kernels have no groups")
+    if any(int(n) != 1 for n in node.params["lhs_dilation"]):
+        return Unsupported("the kernels have no transposed convolutions")
+    if lhs.ndim > DIMENSIONS + 1:
+        return Unsupported(f"the kernels have at most 3 spatial dimensions, got {lhs.ndim - 2}")
+    strides = (1, *(int(n) for n in node.params["window_strides"]))
+    rows = [
+        (size, stride * prod(lhs.shape[axis + 1 :]))
+        for axis, (size, stride) in enumerate(zip(node.out.shape[:-1], strides, strict=True))
+    ]
+    return Product(
+        nodes=(node,),
+        labels=("conv",),
+        result=node.out,
+        source=lhs,
+        weights=_weights(rhs, [int(rhs_spec[1])]),
+        sizes=(prod(node.out.shape[:-1]), lhs.shape[-1], node.out.shape[-1]),
+        rows=_merged(rows),
+    )
+
+
+def _merged(rows: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same places along fewer dimensions."""
+    merged: list[tuple[int, int]] = []
+    for size, step in rows:
+        if merged and merged[-1][1] == size * step:
+            merged[-1] = (merged[-1][0] * size, step)
+        elif merged and merged[-1][0] == 1:
+            merged[-1] = (size, step)
+        elif size > 1 or not merged:
+            merged.append((size, step))
+    return tuple(merged)
+
+
+def _weights(value: Value, summed: Sequence[int]) -> Weights:
+    """``value`` as a matrix whose rows are the axes ``summed``, in that order, and whose columns are the others."""
+    depth = prod(value.shape[a] for a in summed)
+    columns = [a for a in range(value.ndim) if a not in summed]
+    is_long = lambda axis: value.shape[axis] > 1  # noqa: E731
+    in_order = list(filter(is_long, range(value.ndim)))
+    if list(filter(is_long, (*summed, *columns))) == in_order:
+        return Weights(value, value.size // depth, 1)
+    if list(filter(is_long, (*columns, *summed))) == in_order:
+        return Weights(value, 1, depth)
+    return Weights(value, value.size // depth, 1, lambda array: jnp.transpose(array, (*summed, *columns)))
+
+
+def _refusal(node: Node) -> Unsupported | None:
+    lhs, rhs = node.inputs
+    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
+        return Unsupported("an operand is a scalar of the program")
+    if any(v.dtype != np.float32 for v in (lhs, rhs, node.out)):
+        return Unsupported(f"the kernels take float32, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}")
+    if min(lhs.size, rhs.size, node.out.size) == 0:
+        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
+    asked = node.params.get("precision")
+    for precision in asked if isinstance(asked, tuple) else (asked,):
+        if precision is not None and not isinstance(precision, lax.Precision):
+            return Unsupported(f"a particular algorithm is asked for, {precision}")
+    if node.params.get("out_sharding") is not None:
+        return Unsupported("the result's sharding is prescribed")
+    return None
+
+
+#: How to see a node as a product, by operation.
+ANCHORS = {"dot_general": _of_dot, "conv_general_dilated": _of_convolution}

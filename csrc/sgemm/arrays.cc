@@ -1,0 +1,66 @@
+// Arrays brought into the order in which the kernels read them, and their sizes.
+#include <algorithm>
+
+#include "plan.h"
+
+namespace collage::sgemm {
+
+std::vector<size_t> Plan::OperandBytes() const {
+  const Problem& p = problem_;
+  std::vector<int64_t> elements;
+  if (!p.packs) elements.push_back(p.source_size);
+  elements.push_back(p.packed && !p.packs ? p.packed_size() : p.weights_size());
+  if (p.bias && !p.packs) elements.push_back(p.columns);
+  if (p.add && !p.packs) elements.push_back(p.result_size());
+  std::vector<size_t> bytes;
+  for (int64_t number : elements) bytes.push_back(number * sizeof(float));
+  return bytes;
+}
+
+size_t Plan::ResultBytes() const {
+  return (problem_.packs ? problem_.packed_size() : problem_.result_size()) * sizeof(float);
+}
+
+int64_t Plan::PanelWidth(int64_t panel) const {
+  return std::min(kPanel, (problem_.columns - panel * kPanel + kVector - 1) / kVector * kVector);
+}
+
+const float* Plan::Gather(const float* source, int64_t row, int64_t rows, float* copy) const {
+  for (int64_t i = 0; i < rows; ++i) {
+    const float* from = source + problem_.RowStart(row + i);
+    std::copy(from, from + problem_.depth, copy + i * a_row_);
+  }
+  return copy;
+}
+
+void Plan::PackAll(const float* weights, float* packed) const {
+  const int64_t panels = problem_.panels();
+#pragma omp parallel for num_threads(threads_) if (threads_ > 1)
+  for (int64_t panel = 0; panel < panels; ++panel) PackPanel(weights, packed, panel);
+}
+
+// Columns that only fill the last vector are zero: what they give is never stored.
+void Plan::PackPanel(const float* weights, float* packed, int64_t panel) const {
+  const Problem& p = problem_;
+  const int64_t width = PanelWidth(panel), columns = std::min(kPanel, p.columns - panel * kPanel);
+  const float* from = weights + panel * kPanel * p.weights_column;
+  float* to = packed + panel * kPanel * p.depth;
+  constexpr int64_t kLine = 16;  // rows at a time: a cache line of weights that lie along the rows
+  for (int64_t start = 0; start < p.depth; start += kLine) {
+    const int64_t end = std::min(start + kLine, p.depth);
+    if (p.weights_column == 1 && columns == kPanel) {
+      for (int64_t k = start; k < end; ++k)
+        std::copy(from + k * p.weights_row, from + k * p.weights_row + kPanel, to + k * kPanel);
+    } else if (p.weights_column == 1) {
+      for (int64_t k = start; k < end; ++k)
+        std::fill(std::copy(from + k * p.weights_row, from + k * p.weights_row + columns, to + k * width),
+                  to + (k + 1) * width, 0.f);
+    } else {
+      for (int64_t n = 0; n < width; ++n)
+        for (int64_t k = start; k < end; ++k)
+          to[k * width + n] = n < columns ? from[k * p.weights_row + n * p.weights_column] : 0.f;
+    }
+  }
+}
+
+}  // namespace collage::sgemm

@@ -1,0 +1,47 @@
+// The loops over numbers, compiled once per instruction set; everything else is in plan.cc.
+//
+// Words: weights are packed into *panels* of neighbouring columns, each of them [row][column] and dense. A *step* is
+// the few rows of the result whose sums fit into registers.
+#pragma once
+
+#include <cstdint>
+
+namespace collage::sgemm {
+
+constexpr int64_t kVector = 16, kPanel = 2 * kVector;  // columns, whatever the instruction set
+
+// What is done to the sums, in this order: times `scale`, plus bias, at least `floor`, plus `add`, at least `low`, at
+// most `high`. NaN stays NaN.
+struct Tail {
+  float scale, floor, low, high;
+  bool has_scale, has_floor, has_low, has_high;  // else those change nothing
+};
+
+// Some rows of one panel, over a part of the sum.
+struct Task {
+  const float* a;
+  int64_t a_row;         // from one row of `a` to the next, in elements as all distances
+  const float* b;        // of the panel, at the first of `depth`
+  int64_t width;         // of the panel, of which the result has `columns`
+  int64_t columns, rows, depth;
+  float* partial;        // [rows][kPanel]: sums over the parts before
+  bool first, last;      // part of the sum: then `partial` is not read, not written
+  bool prefetches;       // `result`, which is far away
+  const float* next;     // brought near meanwhile, so many elements for each of `depth` of each step
+  int64_t next_elements;
+  const Tail* tail;
+  const float *bias, *add;  // null if there is none; `add` and `result` have rows of `result_row`
+  float* result;
+  int64_t result_row;
+};
+
+struct Kernels {
+  int64_t most_rows;  // of a step
+  void (*multiply)(const Task& task);
+};
+
+// Null if the processor lacks what they are compiled for.
+const Kernels* Avx512Kernels();
+const Kernels* Avx2Kernels();
+
+}  // namespace collage::sgemm

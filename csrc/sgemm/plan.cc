@@ -1,0 +1,82 @@
+#include "plan.h"
+
+#include <omp.h>
+
+#include "../scratch.h"
+
+namespace collage::sgemm {
+namespace {
+
+struct Offer {
+  std::string_view isa;
+  const Kernels* (*kernels)();
+};
+
+constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
+
+// So many products are summed in a row, and then those sums: the error grows with the root of the number of summands,
+// and fewer at a time keep it small. The part of a panel in use also stays in the fastest cache.
+constexpr int64_t kSummands = 256;
+
+// Rows at a multiple of this distance share few lines of the fastest cache, fewer than a step has rows.
+constexpr int64_t kBadDistance = 4096 / sizeof(float);
+
+const Kernels* Choose(const Problem& problem) {
+  for (const Offer& offer : kOffers)
+    if (problem.isa.empty() || problem.isa == offer.isa)
+      if (const Kernels* kernels = offer.kernels()) return kernels;
+  throw SpecError("there are no kernels for " + (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
+}
+
+}  // namespace
+
+int Threads() { return omp_get_max_threads(); }
+
+std::string InstructionSet() {
+  for (const Offer& offer : kOffers)
+    if (offer.kernels() != nullptr) return std::string(offer.isa);
+  return "";
+}
+
+Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem)) {
+  const Problem& p = problem_;
+  const bool in_a_line = p.row_sizes[3] == p.rows;
+  copies_ = !in_a_line || (p.row_steps[3] % kBadDistance == 0 && p.columns > kPanel);
+  a_row_ = copies_ ? (p.depth + kVector - 1) / kVector * kVector : p.row_steps[3];
+  if (copies_ && a_row_ % kBadDistance == 0) a_row_ += kVector;
+  ChooseBlocks();
+  const int64_t block_rows = (p.rows + row_blocks_ - 1) / row_blocks_, rows = (block_rows + strips_ - 1) / strips_;
+  const int64_t parts = (p.depth + kSummands - 1) / kSummands;
+  summands_ = (p.depth + parts - 1) / parts;
+  partial_size_ = p.depth > kSummands ? rows * kPanel : 0;
+  copy_size_ = copies_ ? rows * a_row_ : 0;
+}
+
+void Plan::Run(const void* const* operands, void* result) const {
+  const Problem& p = problem_;
+  auto next = [&] { return static_cast<const float*>(*operands++); };
+  Arrays arrays{};
+  if (!p.packs) arrays.source = next();
+  arrays.weights = next();
+  if (p.packs) return PackAll(arrays.weights, static_cast<float*>(result));
+  if (p.bias) arrays.bias = next();
+  if (p.add) arrays.add = next();
+  arrays.result = static_cast<float*>(result);
+
+  const int64_t each = partial_size_ + copy_size_, packed_size = p.packed ? 0 : p.packed_size();
+  auto* scratch = reinterpret_cast<float*>(ThreadScratch((packed_size + each * threads_) * sizeof(float)));
+  if (!p.packed) {
+    PackAll(arrays.weights, scratch);
+    arrays.weights = scratch;
+  }
+  const int64_t blocks = row_blocks_ * column_blocks_;
+  float* own = scratch + packed_size;
+  if (threads_ == 1) {
+    for (int64_t block = 0; block < blocks; ++block) RunBlock(arrays, block, own);
+    return;
+  }
+#pragma omp parallel for schedule(dynamic) num_threads(threads_)
+  for (int64_t block = 0; block < blocks; ++block) RunBlock(arrays, block, own + omp_get_thread_num() * each);
+}
+
+}  // namespace collage::sgemm

@@ -1,0 +1,58 @@
+// A problem with its division into work. Const once built: any number of threads may run the same plan.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../ffi_state.h"
+#include "../step.h"
+#include "kernels.h"
+#include "problem.h"
+
+namespace collage::sgemm {
+
+struct Arrays {
+  const float *source, *weights, *bias, *add;  // null where the problem has none
+  float* result;
+};
+
+class Plan : public FfiState<Plan>, public Step {
+ public:
+  explicit Plan(const Problem& problem);
+
+  const Problem& problem() const { return problem_; }
+
+  std::vector<size_t> OperandBytes() const override;
+  size_t ResultBytes() const override;
+  void Run(const void* const* operands, void* result) const override;
+
+ private:
+  int64_t PanelWidth(int64_t panel) const;
+  const float* PanelStart(const float* packed, int64_t panel) const {
+    return packed + panel * kPanel * problem_.depth;  // only the last one is narrower
+  }
+
+  void ChooseBlocks();
+  void PackPanel(const float* weights, float* packed, int64_t panel) const;
+  void PackAll(const float* weights, float* packed) const;
+  void RunBlock(const Arrays& arrays, int64_t block, float* scratch) const;
+  void RunStrip(const Arrays& arrays, Task task, int64_t row, int64_t panel, int64_t panel_end) const;
+  const float* Gather(const float* source, int64_t row, int64_t rows, float* copy) const;
+
+  Problem problem_;
+  const Kernels* kernels_;
+  int threads_;
+  bool copies_;                              // rows are copied before they are used
+  int64_t a_row_;                            // from one row to the next, where they are read
+  int64_t row_blocks_, column_blocks_;       // all rows, and all panels, in parts as equal as can be
+  int64_t summands_;                         // of a part of the sum
+  bool far_;                                 // the result is not in a core's own cache
+  int64_t strips_;                           // of a block: rows that meet a panel before the next panel does
+  int64_t partial_size_, copy_size_;         // elements of scratch for each thread
+};
+
+// The best kernels for this processor, "" if it has none.
+std::string InstructionSet();
+int Threads();
+
+}  // namespace collage::sgemm

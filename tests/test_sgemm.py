@@ -1,0 +1,330 @@
+"""The product backend: every region it accepts computes what JAX computes, and every refusal says why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from collage_jax.backends.sgemm import BACKEND, library
+from collage_jax.graph.evaluate import callable_of
+from collage_jax.graph.region import Region
+from collage_jax.graph.trace import trace_function
+from collage_jax.measure.compare import largest_error, tolerance
+from collage_jax.native_call import NativeCall
+from collage_jax.patterns.recognise import recognise
+
+sgemm = library.load()
+pytestmark = pytest.mark.skipif(not sgemm, reason=getattr(sgemm, "reason", ""))
+
+ISAS = ("avx512", "avx2")
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng([seed, *shape]).standard_normal(shape), jnp.float32)
+
+
+def runs_here(isa):
+    """Whether this processor has ``isa``, asked of the system and not of the kernels under test."""
+    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf8").split())
+    return {"avx512": {"avx512f"}, "avx2": {"avx2", "fma"}}[isa] <= flags
+
+
+def graph_of(fun, *args):
+    return recognise(trace_function(fun, *args))
+
+
+def regions_of(fun, *args):
+    """The regions that the backend proposes and supports, by label."""
+    graph = graph_of(fun, *args)
+    found = {p.label: Region.of(graph, p.nodes) for p in BACKEND.propose(graph) if p.refused is None}
+    assert all(region.is_convex and BACKEND.supports(region) is None for region in found.values())
+    return found
+
+
+def longest(fun, *args):
+    return list(regions_of(fun, *args).values())[-1]
+
+
+def results(region, arrays):
+    """With the weights packed in each call, and once before."""
+    run = BACKEND.emit(region)
+    assert isinstance(run, NativeCall)
+    yield jax.jit(run)(*arrays)
+    frozen = min(1, len(arrays) - 1)  # entries before it are not
+    prepared = BACKEND.emit_frozen(region, frozenset(region.entries[frozen:]))
+    assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_sgemm"
+    yield jax.jit(prepared.run)(*jax.jit(prepared.prepare)(*arrays[frozen:]), *arrays[:frozen])
+
+
+def check(region):
+    arrays = [normal(*v.shape, seed=i) for i, v in enumerate(region.entries)]
+    wanted = jax.jit(callable_of(region.nodes, region.entries, region.exits))(*arrays)
+    for got in results(region, arrays):
+        assert largest_error(got, wanted) <= tolerance(region), region
+
+
+# Tails: what may follow, by name.
+TAILS = {
+    "scale": lambda y: y / 3.0,
+    "halve": lambda y: 0.5 * y,
+    "bias": lambda y: y + normal(y.shape[-1], seed=1),
+    "bias_first": lambda y: normal(*[1] * (y.ndim - 1), y.shape[-1], seed=2) + y,
+    "residual": lambda y: normal(*y.shape, seed=3) + y,
+    "relu": jax.nn.relu,
+    "maximum": lambda y: jnp.maximum(0, y),
+    "relu6": jax.nn.relu6,
+    "clip": lambda y: jnp.clip(y, -0.5, 0.75),
+}
+ORDERS = [
+    "", "relu", "bias", "bias relu", "scale bias", "halve", "residual maximum", "bias_first residual relu",
+    "bias relu6", "clip", "relu residual", "bias relu residual clip", "scale residual",
+]  # fmt: skip
+
+
+def with_tail(y, names):
+    for name in names.split():
+        y = TAILS[name](y)
+    return y
+
+
+sizes = st.integers(1, 70)
+tails = st.sampled_from(ORDERS)
+
+
+@st.composite
+def dots(draw):
+    before = tuple(draw(st.lists(st.integers(1, 9), max_size=2)))
+    rows, depth, columns = draw(sizes), draw(st.integers(1, 300)), draw(sizes)
+    numbers = (((len(before) + 1,), (draw(st.integers(0, 1)),)), ((), ()))
+    weights = (depth, columns) if numbers[0][1] == (0,) else (columns, depth)
+    names = draw(tails)
+
+    def fun(x, w):
+        return with_tail(lax.dot_general(x, w, numbers), names)
+
+    return fun, (*before, rows, depth), weights, names
+
+
+@st.composite
+def convolutions(draw):
+    rank = draw(st.integers(1, 3))
+    source = (draw(st.integers(1, 3)), *(draw(st.integers(1, 9)) for _ in range(rank)), draw(sizes))
+    strides = [draw(st.integers(1, 3)) for _ in range(rank)]
+    order = draw(st.permutations(range(rank + 2)))  # of the weights' axes
+    weights = [1] * (rank + 2)
+    weights[order[0]], weights[order[1]] = draw(sizes), source[-1]
+    last = (0, rank + 1, *range(1, rank + 1))
+    names = draw(tails)
+
+    def fun(x, w):
+        numbers = lax.ConvDimensionNumbers(last, tuple(order), last)
+        return with_tail(lax.conv_general_dilated(x, w, strides, "VALID", dimension_numbers=numbers), names)
+
+    return fun, source, tuple(weights), names
+
+
+@settings(max_examples=40)
+@given(st.one_of(dots(), convolutions()))
+def test_results_are_jax_s(problem):
+    fun, x, w, names = problem
+    regions = list(regions_of(fun, normal(*x), normal(*w)).values())
+    assert len(regions) == 1 + len(names.split())
+    check(regions[-1])
+
+
+@pytest.mark.parametrize("names", ORDERS)
+def test_every_tail(names):
+    check(longest(lambda x, w: with_tail(x @ w, names), normal(3, 21, 17), normal(17, 45)))
+
+
+def call(isa, m, k, n, operands, tail="bias=0 add=0 scale=1.0 floor=-inf low=-inf high=inf"):
+    spec = f"op=product sizes={m}x{k}x{n} rows=1x1x1x{m} steps=0x0x0x{k} source={m * k} weights={n}x1 {tail}"
+    run = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((m, n), jnp.float32))
+    return jax.jit(lambda *o: run(*o, spec=f"{spec} packed=0 isa={isa}", version=sgemm.version()))(*operands)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("k", "n"), [(64, 33), (256, 16), (700, 31), (1024, 80), (1, 1), (1300, 7)])
+def test_every_instruction_set(isa, k, n):
+    if not runs_here(isa):
+        pytest.skip(f"this processor has no {isa}")
+    for m in (*range(1, 15), 29, 200):  # every number of rows that a step can have
+        x, w, bias, summand = normal(m, k), normal(k, n), normal(n), normal(m, n)
+        tail = "bias=1 add=1 scale=0.5 floor=-2.0 low=-1.0 high=5.0"
+        wanted = np.clip(np.maximum(in_double(x, w) / 2 + np.asarray(bias), -2) + np.asarray(summand), -1, 5)
+        got = call(isa, m, k, n, (x, w, bias, summand), tail)
+        assert np.abs(got - wanted).max() <= 1e-6 * k**0.5 + 1e-6, (m, k, n)
+
+
+def in_double(x, w):
+    return np.asarray(x, np.float64) @ np.asarray(w, np.float64)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("k", [64, 512, 2048])
+def test_errors_are_small(isa, k):
+    if not runs_here(isa):
+        pytest.skip(f"this processor has no {isa}")
+    x, w = normal(50, k), normal(k, 64)
+    wanted = in_double(x, w)
+    assert np.abs(call(isa, 50, k, 64, (x, w)) - wanted).max() / np.abs(wanted).max() < 1e-6
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("names", ["relu", "bias residual maximum", "relu residual", "clip"])
+def test_what_is_not_finite_stays_where_it_is(bad, names):
+    fun = lambda x, w: with_tail(x @ w, names)  # noqa: E731
+    for x, w in [
+        (normal(20, 40).at[7, 3].set(bad), normal(40, 37)),
+        (normal(20, 40), normal(40, 37).at[5, 36].set(bad)),
+        (normal(20, 40).at[7, 3].set(bad), normal(40, 37).at[3].set(0)),
+    ]:
+        region = longest(fun, x, w)
+        wanted = jax.jit(callable_of(region.nodes, region.entries, region.exits))
+        arrays = [x, w, *(normal(*v.shape, seed=i) for i, v in enumerate(region.entries[2:]))]
+        for got in results(region, arrays):
+            assert largest_error(got, wanted(*arrays)) < 1e-5
+
+
+def test_a_product_of_an_array_with_itself():
+    check(longest(lambda x: jax.nn.relu(x @ x + x), normal(40, 40)))
+
+
+def test_weights_of_several_axes():
+    check(longest(lambda x, w: jnp.einsum("bsij,ijhd->bshd", x, w), normal(2, 9, 4, 8), normal(4, 8, 3, 5)))
+    check(longest(lambda x, w: jnp.einsum("bsij,hjid->bshd", x, w), normal(2, 9, 4, 8), normal(3, 8, 4, 5)))
+    check(longest(lambda x, w: lax.dot_general(x, w, (((), ()), ((), ()))), normal(7), normal(9)))
+
+
+def test_a_bias_along_another_axis_is_no_bias():
+    labels = regions_of(lambda x, w: x @ w + normal(16)[:, None], normal(16, 16), normal(16, 16))
+    assert "dot+bias" not in labels
+
+
+def test_only_what_has_a_place_follows():
+    fun = lambda x, w: jax.nn.relu(jnp.tanh(x @ w))  # noqa: E731
+    assert list(regions_of(fun, normal(8, 8), normal(8, 8))) == ["dot"]
+    late = lambda x, w: jax.nn.relu(x @ w + 1.0) * 2.0  # noqa: E731
+    assert list(regions_of(late, normal(8, 8), normal(8, 8))) == ["dot"]
+
+
+def test_many_threads_may_run_one_program():
+    x, w = normal(200, 300), normal(300, 100)
+    run = jax.jit(BACKEND.emit(longest(jnp.dot, x, w)))
+    inputs = [x * i for i in range(1, 5)]
+    wanted = [run(x, w)[0] for x in inputs]
+
+    def work(i):
+        return all(np.array_equal(run(inputs[i], w)[0], wanted[i]) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))
+
+
+def test_any_number_of_threads():
+    """Few rows and many, few columns and many, with more threads than there are blocks and with one."""
+    program = textwrap.dedent("""
+        import sys
+        import jax.numpy as jnp
+        sys.path.insert(0, "tests")
+        from test_sgemm import check, longest, normal
+        for m, k, n in [(3, 500, 900), (2000, 64, 20), (120, 1024, 250), (300, 3000, 40)]:
+            check(longest(jnp.dot, normal(m, k), normal(k, n)))
+    """)
+    for threads in ("1", "7"):
+        subprocess.run(
+            [sys.executable, "-P", "-c", program], env={**os.environ, "OMP_NUM_THREADS": threads}, check=True
+        )
+
+
+def conv(x, w, pads="VALID", numbers=("NHWC", "HWIO", "NHWC"), **options):
+    return lax.conv_general_dilated(x, w, (1, 1), pads, dimension_numbers=numbers, **options)
+
+
+X, W = (1, 8, 8, 16), (1, 1, 16, 16)
+REFUSED = {
+    "no batches": (lambda x, w: jnp.einsum("bij,bjk->bik", x, w), (2, 3, 4), (2, 4, 5)),
+    "the last ones": (lambda x, w: lax.dot_general(x, w, (((0,), (0,)), ((), ()))), (4, 5), (4, 6)),
+    "float32": (lambda x, w: x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16), (4, 5), (5, 6)),
+    "is empty": (jnp.dot, (0, 5), (5, 6)),
+    "is asked for": (lambda x, w: jnp.dot(x, w, precision=lax.DotAlgorithmPreset.F32_F32_F32), (4, 5), (5, 6)),
+    "has size 1": (conv, X, (3, 3, 16, 16)),
+    "no padding": (lambda x, w: conv(x, w, [(1, 1), (0, 0)]), X, W),
+    "no groups": (lambda x, w: conv(x, w, feature_group_count=2), X, (1, 1, 8, 16)),
+    "transposed": (lambda x, w: conv(x, w, [(0, 0), (0, 0)], lhs_dilation=(2, 2)), X, W),
+    "channels last": (lambda x, w: conv(x, w, numbers=("NHWC", "HWIO", "NCHW")), X, W),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_a_refusal_says_why(reason):
+    fun, x, w = REFUSED[reason]
+    found = [p.refused.reason for p in BACKEND.propose(graph_of(fun, normal(*x), normal(*w))) if p.refused is not None]
+    assert len(found) == 1 and reason in found[0]
+
+
+def test_there_is_a_maker_of_steps():
+    assert "collage_jax.step_maker.v1" in repr(sgemm.step_maker())
+
+
+GOOD = (
+    "op=product sizes=8x4x6 rows=1x1x2x4 steps=0x0x32x4 source=64 weights=6x1 bias=0 add=0 scale=1.0 floor=-inf"
+    " low=-inf high=inf packed=0"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("op=product", "op=conv", "product or pack"),
+        ("sizes=8x4x6", "sizes=8x4", "3 numbers"),
+        ("sizes=8x4x6", "sizes=8x0x6", "out of range"),
+        ("sizes=8x4x6", "sizes=8xax6", "integers"),
+        ("sizes=8x4x6", "sizes=99999999999x4x999999", "larger than any memory"),
+        ("rows=1x1x2x4", "rows=1x1x2x3", "differ in number"),
+        ("steps=0x0x32x4", "steps=0x0x64x4", "outside the source"),
+        ("weights=6x1", "weights=8x1", "dense"),
+        ("scale=1.0", "scale=nan", "a number"),
+        ("low=-inf", "low=x", "a number"),
+        ("bias=0", "bias=2", "0 or 1"),
+        (" add=0", "", "missing token"),
+        ("add=0", "add=0 add=0", "twice"),
+        ("add=0", "add=0 gelu=1", "no such option"),
+        ("add=0", "add", "key=value"),
+    ],
+)
+def test_a_bad_spec_is_named(old, new, message):
+    assert sgemm.packed_size(GOOD) == 4 * 16
+    with pytest.raises(ValueError, match=message):
+        sgemm.packed_size(GOOD.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("spec", "version", "message"),
+    [
+        (GOOD, "0", "compile it again"),
+        (GOOD + " isa=neon", None, "no kernels for isa=neon"),
+        (GOOD.replace("source=64", "source=65"), None, "has 64 elements, the spec says 65"),
+        (GOOD.replace("bias=0", "bias=1"), None, "3 operands, there are 2"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_an_error_of_the_program(spec, version, message):
+    run = jax.jit(
+        lambda x, w: jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((8, 6), jnp.float32))(
+            x, w, spec=spec, version=version or sgemm.version()
+        )
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        run(normal(64), normal(4, 6)).block_until_ready()
