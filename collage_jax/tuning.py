@@ -24,7 +24,7 @@ from .measure.handover import handover_us_per_byte
 from .patterns.recognise import recognise
 from .placement import Placement
 from .plan import Plan
-from .search.op_level import INTERRUPTION_US, Choice, choose
+from .search.op_level import Charges, Choice, choose
 from .summary import placed_regions
 
 #: Costs found in this process, shared by all decorated functions.
@@ -89,10 +89,10 @@ def tune(
     measuring_until = min(deadline, time.perf_counter() + 0.8 * settings.budget_s)
     costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
     # "cached" may time nothing, the machine included.
-    charge = handover_us_per_byte() if settings.tune != "cached" else 0.0
-    choices = {g: choose(o, costs, charge) for g, o in options.items()}
+    charges = Charges(handover_us_per_byte() if settings.tune != "cached" else 0.0)
+    choices = {g: choose(o, costs, charges) for g, o in options.items()}
     plan = _plan(parts.each, choices)
-    unbroken = {g: choose(o, costs, charge, INTERRUPTION_US) for g, o in options.items()}
+    unbroken = {g: choose(o, costs, charges.unbroken()) for g, o in options.items()}
     plans = _plans(plan, _plan(parts.each, unbroken), options, costs, settings)
     programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
     held = set(frozen)
