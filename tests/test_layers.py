@@ -29,6 +29,7 @@ LAYERS = (
     "graph",
     "patterns",
     "backends.base",
+    "backends.own_kernels",
     "backends",
     "candidates",
     "plan",
@@ -56,7 +57,7 @@ COMPAT = "_compat"
 PRIVATE = ("jax._src", "jax.core", "jax.extend", "jax.interpreters", "jaxlib")
 
 #: Modules beside the backends that are none.
-NO_BACKENDS = {"base", "registry", "xla"}
+NO_BACKENDS = {"base", "own_kernels", "registry", "xla"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-// What is done to a result after the library's primitive: bounds that keep NaN.
+// What is done to a result after the library's primitive: bounds that keep NaN, and a GELU that
+// keeps infinity.
 //
 // The library clips with the processor's maximum and minimum, which drop NaN; JAX keeps it. A pass over the result, still
 // in cache, costs less than the library's functions that do keep it.
@@ -11,14 +12,14 @@
 namespace collage::onednn {
 
 struct Finish {
-  bool clips = false;
-  float low = 0, high = 0;
+  enum Kind { kNone, kClip, kGelu } kind = kNone;
+  float low = 0, high = 0;  // of kClip
 };
 
-// finish=clip:<low>:<high>, bounds may be infinite.
+// finish=clip:<low>:<high>, bounds may be infinite; or finish=gelu, by the error function, of f32 only.
 Finish ReadFinish(Spec& spec, const dnnl::memory::desc& result);
 
-// x < low ? low : x > high ? high : x for each of the `bytes` of float32 or bfloat16 at `data`.
+// On each of the `bytes` of float32 or bfloat16 at `data`.
 void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, size_t bytes);
 
 }  // namespace collage::onednn

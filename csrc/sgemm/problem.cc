@@ -3,16 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "tokens.h"
-
 namespace collage::sgemm {
 namespace {
-
-void RequireSize(const char* what, std::initializer_list<int64_t> sizes) {
-  double elements = 1;
-  for (int64_t size : sizes) elements *= static_cast<double>(size);
-  if (elements > static_cast<double>(kLargest)) throw SpecError(std::string(what) + " is larger than any memory");
-}
 
 void ReadRows(Tokens& tokens, Problem& p) {
   const auto sizes = tokens.Numbers("rows", 4, 1), steps = tokens.Numbers("steps", 4, 0);

@@ -5,17 +5,13 @@
 
 #include <array>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
+#include "../tokens.h"
 #include "kernels.h"
 
 namespace collage::sgemm {
-
-struct SpecError : std::invalid_argument {
-  using std::invalid_argument::invalid_argument;
-};
 
 // Rows x depth numbers times depth x columns weights. The rows lie anywhere in the source: row r has an index in each
 // of four dimensions of the sizes `row_sizes`, the last the fastest, and starts at the sum of index times step.

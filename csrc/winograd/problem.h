@@ -3,15 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
-namespace collage::winograd {
+#include "../tokens.h"
 
-struct SpecError : std::invalid_argument {
-  using std::invalid_argument::invalid_argument;
-};
+namespace collage::winograd {
 
 // A channels-last convolution with a kernel of `kernel_depth` x 3 x 3; a convolution in two dimensions has depth 1.
 // The padding behind follows from the result's size.

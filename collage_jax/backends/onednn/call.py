@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from ...graph.ir import Node, Value
-from .activations import RELU, Bounds, text
+from .activations import RELU, Bounds, Gelu, text
 from .memory import Groups, Memory, times
 
 
@@ -48,7 +48,7 @@ class Call:
     named there. ``groups`` gives for each logical dimension of ``dst`` the axes of ``result``, the value that the call
     makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses``: post-ops may follow. ``guarded``: the
     library drops NaN, so that the call may only be made on a source without NaN and positive infinity.
-    ``finish``: bounds put on the result after everything else, NaN kept.
+    ``finish``: bounds put on the result, or a function of it, after everything else; NaN kept.
     """
 
     op: str
@@ -66,7 +66,7 @@ class Call:
     fuses: bool = False
     guarded: bool = False
     post: tuple[PostOp, ...] = ()
-    finish: Bounds | None = None
+    finish: Bounds | Gelu | None = None
 
     @property
     def label(self) -> str:
@@ -140,5 +140,7 @@ def _tokens(call: Call, weights: str, inner: bool) -> Iterator[str]:
         yield "inner=any"
     if call.post:
         yield "post=" + "|".join(p.text() for p in call.post)
-    if call.finish is not None:
+    if isinstance(call.finish, str):
+        yield f"finish={call.finish}"
+    elif call.finish is not None:
         yield f"finish=clip:{call.finish[0]!r}:{call.finish[1]!r}"

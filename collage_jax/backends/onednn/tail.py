@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...graph.ir import Constant, Graph, Node, Value
-from .activations import Eltwise, activation, bounds, text, with_scalar
+from .activations import Eltwise, activation, bounds, is_erf_gelu, text, with_scalar
 from .call import Call, Operand, PostOp
 from .memory import Memory, dtype_name, fill_strides
 from .views import Inside, View, look_through
@@ -42,6 +42,8 @@ def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
     base = call.unfinished()
     if bounded is not None or base is None:
         return bounded
+    if is_erf_gelu(node) and call.result.dtype == np.float32:
+        return replace(base.followed_by("gelu", (node,)), finish="gelu")
     function = activation(node)
     if function is not None:
         return base.followed_by(node.op, (node,), _eltwise(function))
@@ -56,7 +58,7 @@ def _bounded(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | Non
     """``call`` with bounds put on its result at the end, by one node or by two in a row."""
     views = [look_through(graph, v, node, inside) for v in node.inputs if v is not call.result]
     limits = bounds(node, [_scalar(view) for view in views])
-    if limits is None:
+    if limits is None or isinstance(call.finish, str):
         return None
     low, high = limits if call.finish is None else (max(call.finish[0], limits[0]), min(call.finish[1], limits[1]))
     if low > high:

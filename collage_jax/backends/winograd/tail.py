@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from math import prod
-
-import numpy as np
-
-from ...graph.ir import Constant, Graph, Node, Value
+from ...graph.ir import Constant, Graph
+from ...graph.origins import Inside, number, vector
 from .convolution import Convolution
 
-Inside = Callable[[Node], bool]
-
 _ADDS = ("add", "add_any")
-_RESHAPES = ("reshape", "squeeze", "expand_dims")
 
 
 def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | None:
@@ -29,46 +22,14 @@ def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | Non
         return None
     other = node.inputs[1 if node.inputs[0] is conv.result else 0]
     if node.op == "max":
-        *_, (origin, nodes) = _origins(graph, other, node, inside)
-        is_zero = isinstance(origin, Constant) and np.asarray(origin.val) == 0
-        return conv.followed_by("relu", (*nodes, node), relu=True) if is_zero else None
+        found = number(graph, other, node, inside)
+        return conv.followed_by("relu", (*found[1], node), relu=True) if found is not None and found[0] == 0 else None
     if conv.summand is not None or other.dtype != conv.result.dtype:
         return None
     if conv.bias is None:
-        *_, (origin, nodes) = _origins(graph, other, node, inside)
-        if _is_vector(graph, other, origin, nodes):
-            return conv.followed_by("bias", (*nodes, node), bias=origin)
+        found = vector(graph, other, node, inside)
+        if found is not None:
+            return conv.followed_by("bias", (*found[1], node), bias=found[0])
     if other.shape == conv.result.shape and not isinstance(other, Constant):
         return conv.followed_by("sum", (node,), summand=other)
     return None
-
-
-def _origins(graph: Graph, value: Value, user: Node, inside: Inside) -> Iterator[tuple[Value, tuple[Node, ...]]]:
-    """``value`` and what it is a broadcast or reshape of, nearest first, each with the nodes between."""
-    nodes: tuple[Node, ...] = ()
-    while True:
-        yield value, nodes
-        node = graph.producer.get(value)
-        if node is None or not inside(node) or graph.only_user(value) is not user:
-            return
-        if node.op not in ("broadcast_in_dim", *_RESHAPES) or len(node.inputs) != 1:
-            return
-        if node.op == "reshape" and node.params.get("dimensions") is not None:
-            return
-        value, user, nodes = node.inputs[0], node, (node, *nodes)
-
-
-def _is_vector(graph: Graph, value: Value, origin: Value, nodes: tuple[Node, ...]) -> bool:
-    """Whether ``origin`` is one number per index of ``value``'s last axis, repeated by ``nodes`` over the others."""
-    size = value.shape[-1] if value.shape else 0
-    if isinstance(origin, Constant) or origin.size != size or prod(origin.shape) != max(origin.shape, default=0):
-        return False
-    axis = origin.shape.index(size)
-    for node in nodes:
-        if node.op == "broadcast_in_dim":
-            axis = int(node.params["broadcast_dimensions"][axis])
-        elif node.out.size == size and size in node.out.shape:
-            axis = node.out.shape.index(size)
-        else:
-            return False
-    return axis == value.ndim - 1

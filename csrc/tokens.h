@@ -1,16 +1,22 @@
 // The text of a spec: key=value tokens, each taken once by who reads it.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "problem.h"
+namespace collage {
 
-namespace collage::sgemm {
+// A token that cannot be read; the message names it.
+struct SpecError : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
 
 constexpr int64_t kLargest = int64_t{1} << 40;  // elements of any array; products of two sizes then fit
 
@@ -80,4 +86,11 @@ class Tokens {
   std::map<std::string, std::string> values_;
 };
 
-}  // namespace collage::sgemm
+// Throws unless an array of these sizes can exist.
+inline void RequireSize(const char* what, std::initializer_list<int64_t> sizes) {
+  double elements = 1;
+  for (int64_t size : sizes) elements *= static_cast<double>(size);
+  if (elements > static_cast<double>(kLargest)) throw SpecError(std::string(what) + " is larger than any memory");
+}
+
+}  // namespace collage
