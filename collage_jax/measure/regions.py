@@ -26,8 +26,8 @@ from .compare import largest_error, reduction_length, tolerance
 from .inputs import draw
 from .race import BrokeDown, quartile_spread, race
 
-ROUNDS = 9
-SECONDS_PER_REGION = 0.12
+ROUNDS = 15
+SECONDS_PER_REGION = 0.2
 
 #: The candidates of one region by backend.
 Group: TypeAlias = Mapping[str, Candidate]
