@@ -316,8 +316,8 @@ def test_a_bad_spec_is_named(old, new, message):
     [
         (GOOD, "0", "compile it again"),
         (GOOD + " isa=neon", None, "no Winograd kernels for isa=neon"),
-        (GOOD.replace("8x8x16 dst", "8x9x16 dst"), None, "the source has 1024 elements"),
-        (GOOD.replace("bias=0", "bias=1"), None, "the bias is missing"),
+        (GOOD.replace("8x8x16 dst", "8x9x16 dst"), None, "operand 0 has 1024 elements"),
+        (GOOD.replace("bias=0", "bias=1"), None, "the spec says 3 operands, there are 2"),
     ],
 )
 def test_a_call_that_does_not_fit_is_an_error_of_the_program(spec, version, message):

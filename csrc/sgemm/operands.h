@@ -15,16 +15,18 @@ struct Elements {
 
   INLINE Vec::T At(int row) const {
     const char* from = row < 8 ? upper : lower;
+    // Tells the compiler that numbers from here on are read.
+    const auto& numbers = *reinterpret_cast<const char(*)[]>(from);
     Vec::T all;
     switch (row % 8) {
-      case 0: asm("vbroadcastss (%1), %0" : "=v"(all) : "r"(from)); break;
-      case 1: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(one)); break;
-      case 2: asm("vbroadcastss (%1,%2,2), %0" : "=v"(all) : "r"(from), "r"(one)); break;
-      case 3: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(three)); break;
-      case 4: asm("vbroadcastss (%1,%2,4), %0" : "=v"(all) : "r"(from), "r"(one)); break;
-      case 5: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(five)); break;
-      case 6: asm("vbroadcastss (%1,%2,2), %0" : "=v"(all) : "r"(from), "r"(three)); break;
-      default: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(seven)); break;
+      case 0: asm("vbroadcastss (%1), %0" : "=v"(all) : "r"(from), "m"(numbers)); break;
+      case 1: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(one), "m"(numbers)); break;
+      case 2: asm("vbroadcastss (%1,%2,2), %0" : "=v"(all) : "r"(from), "r"(one), "m"(numbers)); break;
+      case 3: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(three), "m"(numbers)); break;
+      case 4: asm("vbroadcastss (%1,%2,4), %0" : "=v"(all) : "r"(from), "r"(one), "m"(numbers)); break;
+      case 5: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(five), "m"(numbers)); break;
+      case 6: asm("vbroadcastss (%1,%2,2), %0" : "=v"(all) : "r"(from), "r"(three), "m"(numbers)); break;
+      default: asm("vbroadcastss (%1,%2), %0" : "=v"(all) : "r"(from), "r"(seven), "m"(numbers)); break;
     }
     return all;
   }

@@ -38,7 +38,7 @@ std::string InstructionSet() {
   return "";
 }
 
-Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem)) {
+Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(problem_)) {
   const Problem& p = problem_;
   const bool in_a_line = p.row_sizes[3] == p.rows;
   copies_ = !in_a_line || (p.row_steps[3] % kBadDistance == 0 && p.columns > kPanel);

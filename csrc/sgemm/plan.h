@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../ffi_state.h"
@@ -18,7 +19,9 @@ struct Arrays {
 
 class Plan : public FfiState<Plan>, public Step {
  public:
-  explicit Plan(const Problem& problem);
+  static constexpr std::string_view kVersion = "1";  // of the layout of packed weights and of the spec
+
+  explicit Plan(std::string_view spec);
 
   const Problem& problem() const { return problem_; }
 

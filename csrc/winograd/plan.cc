@@ -32,24 +32,26 @@ std::string InstructionSet() {
   return "";
 }
 
-Plan::Plan(const Problem& problem) : problem_(problem), kernels_(Choose(problem)), zeros_(problem.channels) {
+Plan::Plan(std::string_view spec)
+    : problem_(ParseProblem(spec)), kernels_(Choose(problem_)), zeros_(problem_.channels) {
   ChooseBlocks();
 }
 
-std::vector<Plan::Operand> Plan::Operands() const {
+std::vector<size_t> Plan::OperandBytes() const {
   const Problem& p = problem_;
-  if (p.packs) return {{"the kernel", p.weights_size()}};
-  std::vector<Operand> operands{{"the source", p.source_size()}, {"the kernel", p.weights_size()}};
-  if (p.packed) operands.push_back({"the transformed kernel", p.packed_size()});
-  if (p.bias) operands.push_back({"the bias", p.out_channels});
-  if (p.add) operands.push_back({"the summand", p.result_size()});
-  return operands;
+  std::vector<int64_t> elements;
+  if (!p.packs) elements.push_back(p.source_size());
+  elements.push_back(p.weights_size());
+  if (!p.packs && p.packed) elements.push_back(p.packed_size());
+  if (!p.packs && p.bias) elements.push_back(p.out_channels);
+  if (!p.packs && p.add) elements.push_back(p.result_size());
+  std::vector<size_t> bytes;
+  for (int64_t count : elements) bytes.push_back(count * sizeof(float));
+  return bytes;
 }
 
-std::vector<size_t> Plan::OperandBytes() const {
-  std::vector<size_t> bytes;
-  for (const Operand& operand : Operands()) bytes.push_back(operand.elements * sizeof(float));
-  return bytes;
+size_t Plan::ResultBytes() const {
+  return (problem_.packs ? problem_.packed_size() : problem_.result_size()) * sizeof(float);
 }
 
 void Plan::Run(const void* const* operands, void* result) const {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "../ffi_state.h"
@@ -27,20 +28,15 @@ struct Arrays {
 
 class Plan : public FfiState<Plan>, public Step {
  public:
-  explicit Plan(const Problem& problem);
+  static constexpr std::string_view kVersion = "1";  // of the layout of transformed weights and of the spec
+
+  explicit Plan(std::string_view spec);
 
   const Problem& problem() const { return problem_; }
 
-  // A call's arrays, all float32, in its order: source, weights, transformed weights, bias, summand, those there are.
-  struct Operand {
-    const char* what;
-    int64_t elements;
-  };
-  std::vector<Operand> Operands() const;
-  int64_t ResultElements() const { return problem_.packs ? problem_.packed_size() : problem_.result_size(); }
-
+  // Operands are the source, the weights, the transformed weights, the bias and the summand, those there are.
   std::vector<size_t> OperandBytes() const override;
-  size_t ResultBytes() const override { return ResultElements() * sizeof(float); }
+  size_t ResultBytes() const override;
   void Run(const void* const* operands, void* result) const override;
 
  private:
