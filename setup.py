@@ -65,6 +65,10 @@ def winograd() -> Extension:
     return own_kernels("winograd")
 
 
+def grouped() -> Extension:
+    return own_kernels("grouped")
+
+
 def sgemm() -> Extension:
     return own_kernels("sgemm")
 
@@ -106,7 +110,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (entry, program, onednn, sgemm, winograd):
+    for make in (entry, program, onednn, grouped, sgemm, winograd):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

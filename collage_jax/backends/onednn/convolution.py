@@ -1,4 +1,4 @@
-"""Convolutions: every dimension numbering by strides, grouped, dilated, and transposed ones as deconvolutions."""
+"""Convolutions: every dimension numbering by strides, in groups, dilated, and transposed ones as deconvolutions."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .call import Call, spec
 from .pointwise import as_product
 
 #: Weights and data, the preferred form first among equally good implementations. With a free choice of weights the
-#: library takes better code for grouped convolutions, and none that is worse.
+#: library takes better code for convolutions in groups, and none that is worse.
 _CONVOLUTION_FORMS = (("reorder", False), ("plain", False), ("reorder", True))
 _PACKED_CONVOLUTION_FORMS = (("packed", False), ("packed", True))
 _MATMUL_FORMS = (("plain", False), ("reorder", False))

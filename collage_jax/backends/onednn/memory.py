@@ -37,7 +37,7 @@ class Memory:
         return f"{self.dtype}:{times(self.dims)}"
 
     def split_first(self, count: int) -> Memory:
-        """The same tensor with its first dimension split into (count, rest), as grouped weights are."""
+        """The same tensor with its first dimension split into (count, rest), as weights in groups are."""
         (dim, *dims), (stride, *strides) = self.dims, self.strides
         rest = dim // count
         return replace(self, dims=(count, rest, *dims), strides=(rest * stride, stride, *strides))

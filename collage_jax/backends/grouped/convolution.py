@@ -1,0 +1,137 @@
+"""Which convolutions can be run, and how the kernels see them.
+
+Errors. The products of a result are summed in a row, in float32, as by the definition: relative to the largest result,
+on normal numbers and for windows of 3x3 with 32 channels, below 1e-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from ...graph.ir import Constant, Node, Value
+from ..base import Unsupported
+
+#: Channels of a group, besides multiples of the last one.
+GROUPS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A convolution with what follows it, in this order: ``bias``, ``summand``, ``low``, ``high``; and a ReLU before.
+
+    In one dimension the height is 1.
+    """
+
+    nodes: tuple[Node, ...]
+    labels: tuple[str, ...]
+    result: Value
+    source: Value
+    weights: Value
+    weights_axes: tuple[int, ...]  # that bring the weights into the order height, width, in, out
+    src: tuple[int, ...]
+    dst: tuple[int, ...]
+    kernel: tuple[int, ...]
+    group: int
+    strides: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[int, ...]  # before
+    relu: bool = False
+    bias: Value | None = None
+    summand: Value | None = None
+    low: float = -inf
+    high: float = inf
+
+    @property
+    def label(self) -> str:
+        return "+".join(self.labels)
+
+    @property
+    def is_bounded(self) -> bool:
+        return (self.low, self.high) != (-inf, inf)
+
+    def followed_by(self, label: str, nodes: tuple[Node, ...], **tail: Any) -> Convolution:
+        labels, longer = (*self.labels, label), (*self.nodes, *nodes)
+        return replace(self, nodes=longer, labels=labels, result=nodes[-1].out, **tail)
+
+    def spec(self, packed: bool) -> str:
+        """All but the first token of the text that the native side reads."""
+        names = ("src", "dst", "kernel", "strides", "dilation", "pads")
+        sizes = [f"{name}={'x'.join(map(str, getattr(self, name)))}" for name in names]
+        flags = {"relu": self.relu, "bias": self.bias is not None, "add": self.summand is not None, "packed": packed}
+        bounds = f"low={self.low!r} high={self.high!r}"
+        return " ".join([*sizes, f"group={self.group}", *(f"{k}={int(v)}" for k, v in flags.items()), bounds])
+
+
+def plan(node: Node) -> Convolution | Unsupported:
+    """``node``, a ``conv_general_dilated``, as the kernels see it."""
+    refusal = _refusal(node)
+    if refusal is not None:
+        return refusal
+    lhs, rhs = node.inputs
+    out_axis, in_axis, *spatial = node.params["dimension_numbers"].rhs_spec
+    flat = [1] * (4 - lhs.ndim)  # dimensions that are missing
+    pads = [int(low) for low, _ in node.params["padding"]]
+    return Convolution(
+        nodes=(node,),
+        labels=("conv",),
+        result=node.out,
+        source=lhs,
+        weights=rhs,
+        weights_axes=(*spatial, in_axis, out_axis),
+        src=(lhs.shape[0], *flat, *lhs.shape[1:]),
+        dst=(node.out.shape[0], *flat, *node.out.shape[1:]),
+        kernel=(*flat, *(rhs.shape[axis] for axis in spatial)),
+        group=rhs.shape[in_axis],
+        strides=(*flat, *_numbers(node, "window_strides")),
+        dilation=(*flat, *_numbers(node, "rhs_dilation")),
+        pads=(*(0 for _ in flat), *pads),
+    )
+
+
+def _refusal(node: Node) -> Unsupported | None:
+    lhs, rhs = node.inputs
+    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
+        return Unsupported("an operand is a scalar of the program")
+    if any(v.dtype != np.float32 for v in (lhs, rhs, node.out)):
+        return Unsupported(f"the kernels take float32, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}")
+    if lhs.ndim not in (3, 4):
+        return Unsupported(f"the kernels have 1 or 2 spatial dimensions, got {lhs.ndim - 2}")
+    if min(*lhs.shape, *rhs.shape, *node.out.shape) == 0:
+        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
+    lhs_spec, rhs_spec, out_spec = node.params["dimension_numbers"]
+    last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
+    if tuple(lhs_spec) != last or tuple(out_spec) != last:
+        return Unsupported("the kernels take and give arrays with the batch first and the channels last")
+    if int(node.params["feature_group_count"]) == 1 or int(node.params["batch_group_count"]) != 1:
+        return Unsupported("the kernels need several groups of channels, and of channels alone")
+    if lhs.shape[-1] != node.out.shape[-1]:
+        return Unsupported(f"a group must have as many channels out as in, got {lhs.shape[-1]} to {node.out.shape[-1]}")
+    group = rhs.shape[rhs_spec[1]]
+    if group not in GROUPS and group % GROUPS[-1]:
+        return Unsupported(f"a group has {GROUPS} channels or a multiple of {GROUPS[-1]}, got {group}")
+    if any(n != 1 for n in _numbers(node, "lhs_dilation")):
+        return Unsupported("the kernels have no transposed convolutions")
+    if any(int(n) < 0 for pair in node.params["padding"] for n in pair):
+        return Unsupported(f"the kernels cut nothing off the source, got padding {node.params['padding']}")
+    return _unsupported_precision(node)
+
+
+def _unsupported_precision(node: Node) -> Unsupported | None:
+    """A reason if the program asks for a particular algorithm."""
+    asked = node.params.get("precision")
+    for precision in asked if isinstance(asked, tuple) else (asked,):
+        if precision is not None and not isinstance(precision, lax.Precision):
+            return Unsupported(f"a particular algorithm is asked for, {precision}")
+    if node.params.get("out_sharding") is not None:
+        return Unsupported("the result's sharding is prescribed")
+    return None
+
+
+def _numbers(node: Node, name: str) -> Sequence[int]:
+    return [int(n) for n in node.params[name]]

@@ -1,0 +1,66 @@
+"""What is done in the same call: ReLU before a convolution; bias, another tensor, bounds after it, in this order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf, isnan
+
+import numpy as np
+
+from ...graph.ir import Constant, Graph, Node, Value
+from ...graph.origins import Inside, vector
+from .convolution import Convolution
+
+_ADDS = ("add", "add_any")
+
+
+def preceded(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | None:
+    """``conv`` with the ReLU that makes its source for it alone, or None. ``inside`` bounds the region."""
+    node = graph.producer.get(conv.source)
+    if node is None or node.op != "relu" or node.barrier or not inside(node):
+        return None
+    # Weights that are the source too would need the ReLU as well.
+    if graph.only_user(conv.source) is not conv.nodes[0] or conv.weights is conv.source:
+        return None
+    return replace(conv, nodes=(node, *conv.nodes), labels=("relu", *conv.labels), source=node.inputs[0], relu=True)
+
+
+def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | None:
+    """``conv`` with the one node that reads its result, or None if it cannot be. ``inside`` bounds the region."""
+    node = graph.only_user(conv.result)
+    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or conv.is_bounded:
+        return None
+    if node.out.shape != conv.result.shape or node.out.dtype != conv.result.dtype:
+        return None
+    if node.op in ("relu", "relu6", "clip"):
+        bounds = {"relu": (0.0, inf), "relu6": (0.0, 6.0)}.get(node.op) or (node.params["min"], node.params["max"])
+        return _bounded(conv, node.op, (node,), *map(float, bounds))
+    if node.op == "clamp":
+        return _clamped(conv, node)
+    if node.op not in _ADDS or node.inputs.count(conv.result) != 1:
+        return None
+    return _plus(graph, conv, node, node.inputs[1 if node.inputs[0] is conv.result else 0], inside)
+
+
+def _plus(graph: Graph, conv: Convolution, node: Node, other: Value, inside: Inside) -> Convolution | None:
+    if conv.summand is not None or other.dtype != conv.result.dtype:
+        return None
+    if conv.bias is None:
+        found = vector(graph, other, node, inside)
+        if found is not None:
+            return conv.followed_by("bias", (*found[1], node), bias=found[0])
+    if other.shape != conv.result.shape or isinstance(other, Constant):
+        return None
+    return conv.followed_by("sum", (node,), summand=other)
+
+
+def _bounded(conv: Convolution, label: str, nodes: tuple[Node, ...], low: float, high: float) -> Convolution | None:
+    """``conv`` at least ``low``, then at most ``high``."""
+    return None if isnan(low) or isnan(high) else conv.followed_by(label, nodes, low=low, high=high)
+
+
+def _clamped(conv: Convolution, node: Node) -> Convolution | None:
+    low, value, high = node.inputs
+    if value is not conv.result or not isinstance(low, Constant) or not isinstance(high, Constant):
+        return None
+    return _bounded(conv, "clip", (node,), float(np.asarray(low.val)), float(np.asarray(high.val)))

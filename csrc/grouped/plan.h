@@ -1,0 +1,54 @@
+// A problem with its division into work. Const once built: any number of threads may run the same plan.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../ffi_state.h"
+#include "../step.h"
+#include "layout.h"
+
+namespace collage::grouped {
+
+struct Arrays {
+  const float *source, *weights, *bias, *add;  // null where the problem has none; the weights are packed
+  float* result;
+};
+
+class Plan : public FfiState<Plan>, public Step {
+ public:
+  static constexpr std::string_view kVersion = "1";  // of the layout of packed weights and of the spec
+
+  explicit Plan(std::string_view spec);
+
+  const Problem& problem() const { return problem_; }
+
+  std::vector<size_t> OperandBytes() const override;
+  size_t ResultBytes() const override;
+  void Run(const void* const* operands, void* result) const override;
+
+ private:
+  void ChooseItems();
+  void Pack(const float* weights, float* packed) const;
+  void PackBlock(const float* weights, float* packed, int64_t block) const;
+  void RunItem(const Arrays& arrays, int64_t item, std::byte* scratch) const;
+  void RunRow(const Arrays& arrays, int64_t channel, int64_t result, const float* const* runs) const;
+  void CopyRow(const float* row, int64_t channels, float* to) const;
+  int64_t copy_size() const { return width_ / kernels_->lanes * chunk_size_; }
+
+  Problem problem_;
+  Layout layout_;
+  const Kernels* kernels_;
+  int64_t width_;                // channels of an item: whole blocks and whole groups
+  int64_t chunk_size_;           // elements in the copy of a row
+  int threads_;
+  int64_t row_blocks_;           // all rows of results in parts as equal as can be
+  size_t pointer_bytes_, scratch_bytes_;  // for each thread: for a row's runs, and all in all
+};
+
+// The best kernels for this processor, "" if it has none.
+std::string InstructionSet();
+int Threads();
+
+}  // namespace collage::grouped
