@@ -48,10 +48,11 @@ def tasks_of_call(call: NativeCall, arguments: Sequence[Key], result: Key) -> li
     return [*tasks, Task(tuple(operands), (result,), direct, direct if can_hold(direct) else None)]
 
 
-def run_tasks(tasks: Sequence[Task], env: Env, wanted: Iterable[Key]) -> None:
+def run_tasks(tasks: Sequence[Task], env: Env, wanted: Iterable[Key], times: dict[Key, Any] | None = None) -> None:
     """Put what ``tasks`` make and anybody reads into ``env``, native calls that can run in a row joined into one.
 
-    ``env`` holds the arrays to begin with; ``wanted`` are the keys that are read afterwards.
+    ``env`` holds the arrays to begin with; ``wanted`` are the keys that are read afterwards. ``times`` gets the
+    microseconds of each call that ran as a step, by the key of its result.
     """
     last_read = dict.fromkeys(wanted, len(tasks))
     phases = _phases(tasks, set(env))
@@ -61,7 +62,7 @@ def run_tasks(tasks: Sequence[Task], env: Env, wanted: Iterable[Key]) -> None:
             last_read[key] = max(last_read.get(key, 0), position[task])
     for i, (is_native, phase) in enumerate(phases):
         if is_native and sum(task.call is not None for task in phase) > 1:
-            _run_joined(phase, env, {key for key, read in last_read.items() if read > i})
+            _run_joined(phase, env, {key for key, read in last_read.items() if read > i}, times)
             continue
         for task in phase:
             env.update(zip(task.makes, task.run(*(env[key] for key in task.reads)), strict=True))
@@ -93,7 +94,7 @@ def _phases(tasks: Sequence[Task], known: set[Key]) -> list[tuple[bool, list[Tas
     return phases
 
 
-def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key]) -> None:
+def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key], times: dict[Key, Any] | None) -> None:
     """Run a phase of native calls and changes of shape as one program."""
     origin: dict[Key, Key] = {}  # of an array with another shape: the one whose memory it is
     shapes: dict[Key, tuple[int, ...]] = {}
@@ -110,7 +111,10 @@ def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key]) -> None:
     every = [key for task in phase for key in task.makes]
     outputs = list(dict.fromkeys(origin.get(key, key) for key in every if key in read_later))
     outputs = [key for key in outputs if key in made_here]
-    results = program(steps, inputs, outputs)(*(env[key] for key in inputs))
+    results = program(steps, inputs, outputs, times is not None)(*(env[key] for key in inputs))
+    if times is not None:
+        *results, took = results
+        times.update((step.result, took[i]) for i, step in enumerate(steps))
     env.update(zip(outputs, results, strict=True))
     for key in every:
         if key in origin and key in read_later:

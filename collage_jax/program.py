@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .native import register, short_spinning
 from .native_call import NativeCall
@@ -46,14 +47,21 @@ def can_hold(call: NativeCall) -> bool:
 
 
 def program(
-    steps: Sequence[Step], inputs: Sequence[Hashable], outputs: Sequence[Hashable]
+    steps: Sequence[Step], inputs: Sequence[Hashable], outputs: Sequence[Hashable], timed: bool = False
 ) -> Callable[..., Sequence[Any]]:
-    """A JAX-traceable callable: arrays for ``inputs`` in, those that ``steps`` make for ``outputs`` out."""
+    """A JAX-traceable callable: arrays for ``inputs`` in, those that ``steps`` make for ``outputs`` out.
+
+    ``timed`` adds an array, the microseconds that each step took.
+    """
     names = {key: f"i{i}" for i, key in enumerate(inputs)}
     names.update((key, f"o{i}") for i, key in enumerate(outputs))
     made = {step.result: step.call.result for step in steps}
+    results = [made[key] for key in outputs]
     text = "\n".join(_lines(steps, names))
-    invoke = jax.ffi.ffi_call(TARGET, [made[key] for key in outputs])
+    if timed:
+        results.append(jax.ShapeDtypeStruct((len(steps),), jnp.float32))
+        text = f"timed\n{text}"
+    invoke = jax.ffi.ffi_call(TARGET, results)
     return lambda *arrays: invoke(*arrays, spec=text)
 
 

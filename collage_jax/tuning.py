@@ -12,10 +12,10 @@ from . import _compat, device
 from .backends import registry
 from .backends.base import Backend
 from .candidates import XLA, Candidate, Candidates, Refusal, find
+from .contenders import plans_to_time, refined_plan
 from .costs import Cost, CostKey, CostStore, Measured, MemoryStore
 from .graph.fold import fold_channel_affine
 from .graph.ir import Graph, Node
-from .graph.region import Region
 from .graph.split import split
 from .graph.trace import trace_jaxpr
 from .lowering import Lowered, lower
@@ -93,10 +93,13 @@ def tune(
     choices = {g: choose(o, costs, charges) for g, o in options.items()}
     plan = _plan(parts.each, choices)
     unbroken = {g: choose(o, costs, charges.unbroken()) for g, o in options.items()}
-    plans = _plans(plan, _plan(parts.each, unbroken), options, costs, settings)
-    programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
+    plans = plans_to_time(plan, _plan(parts.each, unbroken), options, costs, only_one=settings.tune != "two-level")
     held = set(frozen)
     arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
+    if settings.tune == "two-level":
+        build = partial(lower, split=parts, backends=backends, timed=True)
+        plans |= refined_plan(plans, options[parts.each], costs, build, arrays, deadline, notes)
+    programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
     outcome = _decide(programs, *arrays, reference, settings, deadline)
     rows = placed_regions(plans.get(outcome.winner or "", Plan(parts.each)), options, costs)
     placement = Placement(
@@ -112,32 +115,6 @@ def tune(
         notes=(*notes, *outcome.notes),
     )
     return Tuned(placement, outcome.lowered)
-
-
-def _plans(
-    plan: Plan,
-    unbroken: Plan,
-    options: Mapping[Graph, Candidates],
-    costs: Mapping[tuple[str, str], Cost],
-    settings: Settings,
-) -> dict[str, Plan]:
-    """The plans worth timing as whole programs, by name; none if XLA runs everything.
-
-    Isolated costs mislead where they are close (lost fusion, cache state, sleeping threads). So besides ``plan``, which
-    takes them as they are, there is one with fewer regions placed, and ``unbroken``, with more.
-    """
-    if settings.tune != "two-level":
-        return {} if plan.is_plain else {"op-level": plan}
-    plans = {"op-level": plan, "unbroken": unbroken, "clear wins only": _clear_wins(plan, options, costs)}
-    distinct: dict[frozenset[tuple[int, tuple[int, ...], str]], str] = {}
-    for name, candidate in plans.items():
-        distinct.setdefault(_identity(candidate), name)
-    return {name: plans[name] for name in distinct.values() if not plans[name].is_plain}
-
-
-def _identity(plan: Plan) -> frozenset[tuple[int, tuple[int, ...], str]]:
-    """Equal for plans of one graph that place the same regions."""
-    return frozenset((id(p.graph), region.indices, name) for p, region, name in plan.everything())
 
 
 def _decide(
@@ -214,19 +191,3 @@ def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:
         if node.subgraphs:
             inner[node] = {k: tuple(_plan(body, choices) for body in bodies) for k, bodies in node.subgraphs.items()}
     return Plan(graph, choices[graph].placed, inner)
-
-
-def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:
-    """``plan`` with only the regions that beat XLA by a quarter or more of its time."""
-    xla = {c.region.indices: costs.get((c.key, XLA)) for c in options[plan.graph].chosen_from if c.backend == XLA}
-    own = {(c.region.indices, c.backend): costs.get((c.key, c.backend)) for c in options[plan.graph].chosen_from}
-
-    def is_clear(region: Region, name: str) -> bool:
-        theirs, ours = xla.get(region.indices), own.get((region.indices, name))
-        return isinstance(theirs, Measured) and isinstance(ours, Measured) and ours.median_us < 0.75 * theirs.median_us
-
-    inner = {
-        node: {k: tuple(_clear_wins(p, options, costs) for p in plans) for k, plans in bodies.items()}
-        for node, bodies in plan.inner.items()
-    }
-    return Plan(plan.graph, tuple(placed for placed in plan.placed if is_clear(*placed)), inner)

@@ -41,6 +41,7 @@ LAYERS = (
     "placement",
     "report",
     "summary",
+    "contenders",
     "tuning",
     "signature",
     "frozen",

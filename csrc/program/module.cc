@@ -29,20 +29,27 @@ void CheckCount(const char* what, size_t given, size_t wanted) {
 ffi::Error Execute(Program* program, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
   return Guarded([&] {
     CheckCount("inputs", arguments.size(), program->input_bytes().size());
-    CheckCount("results", results.size(), program->output_bytes().size());
+    const size_t outputs_made = program->output_bytes().size();
+    CheckCount("results", results.size(), outputs_made + (program->is_timed() ? 1 : 0));
     std::vector<const void*> inputs(arguments.size());
     for (size_t i = 0; i < inputs.size(); ++i) {
       const auto buffer = arguments.get<ffi::AnyBuffer>(i).value();
       Check("input " + std::to_string(i), buffer.size_bytes(), program->input_bytes()[i]);
       inputs[i] = buffer.untyped_data();
     }
-    std::vector<void*> outputs(results.size());
+    std::vector<void*> outputs(outputs_made);
     for (size_t i = 0; i < outputs.size(); ++i) {
       const auto buffer = *results.get<ffi::AnyBuffer>(i).value();
       Check("result " + std::to_string(i), buffer.size_bytes(), program->output_bytes()[i]);
       outputs[i] = buffer.untyped_data();
     }
-    program->Run(inputs, outputs);
+    float* microseconds = nullptr;
+    if (program->is_timed()) {
+      const auto buffer = *results.get<ffi::AnyBuffer>(outputs_made).value();
+      Check("the result for times", buffer.size_bytes(), program->steps() * sizeof(float));
+      microseconds = static_cast<float*>(buffer.untyped_data());
+    }
+    program->Run(inputs, outputs, microseconds);
   });
 }
 

@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <mutex>
 
@@ -44,7 +45,9 @@ Program::Program(std::string_view text) {
   std::vector<Lifetime> lifetimes;
   // The bytes of an array: what its step makes, and of an input the most that a step reads.
   std::map<std::pair<int, size_t>, size_t> made;
-  for (const StepText& step_text : ParseProgram(text)) {
+  const ProgramText program_text = ParseProgram(text);
+  timed_ = program_text.timed;
+  for (const StepText& step_text : program_text.steps) {
     const size_t number = stages_.size();
     const std::string name = "step " + std::to_string(number) + " (" + std::string(step_text.library) + ": " +
                              std::string(step_text.spec.substr(0, step_text.spec.find(' '))) + ")";
@@ -82,7 +85,9 @@ Program::Program(std::string_view text) {
   arena_ = std::make_unique<Arena>(layout.bytes);
 }
 
-void Program::Run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs) const {
+void Program::Run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs,
+                  float* microseconds) const {
+  using Clock = std::chrono::steady_clock;
   const Arena::Loan memory(arena_.get());
   auto address = [&](const Array& array) -> void* {
     switch (array.kind) {
@@ -95,7 +100,10 @@ void Program::Run(const std::vector<const void*>& inputs, const std::vector<void
   for (const Stage& stage : stages_) {
     for (size_t i = 0; i < stage.operands.size(); ++i) operands[i] = address(stage.operands[i]);
     try {
+      const Clock::time_point begin = microseconds == nullptr ? Clock::time_point() : Clock::now();
       stage.step->Run(operands.data(), address(stage.result));
+      if (microseconds != nullptr)
+        *microseconds++ = std::chrono::duration<float, std::micro>(Clock::now() - begin).count();
     } catch (const std::exception& error) {
       throw std::runtime_error(stage.name + ": " + error.what());
     }

@@ -22,7 +22,11 @@ class Program : public FfiState<Program> {
   const std::vector<size_t>& input_bytes() const { return input_bytes_; }
   const std::vector<size_t>& output_bytes() const { return output_bytes_; }
 
-  void Run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs) const;
+  bool is_timed() const { return timed_; }
+  size_t steps() const { return stages_.size(); }
+
+  // `microseconds` is null, or has room for a number for each step.
+  void Run(const std::vector<const void*>& inputs, const std::vector<void*>& outputs, float* microseconds) const;
 
  private:
   struct Stage {
@@ -32,6 +36,7 @@ class Program : public FfiState<Program> {
     std::vector<Array> operands;
   };
 
+  bool timed_;
   std::vector<Stage> stages_;
   std::vector<size_t> input_bytes_, output_bytes_, offsets_;  // of the temporaries in the arena
   size_t most_operands_ = 0;

@@ -29,7 +29,10 @@ Array ParseArray(std::string_view token, size_t step) {
 
 }  // namespace
 
-std::vector<StepText> ParseProgram(std::string_view text) {
+ProgramText ParseProgram(std::string_view text) {
+  constexpr std::string_view kTimed = "timed\n";
+  const bool timed = text.substr(0, kTimed.size()) == kTimed;
+  if (timed) text.remove_prefix(kTimed.size());
   std::vector<StepText> steps;
   std::set<std::pair<int, size_t>> made;
   while (!text.empty()) {
@@ -50,7 +53,7 @@ std::vector<StepText> ParseProgram(std::string_view text) {
       throw TextError("step " + std::to_string(number) + " makes an array that there is already");
     steps.push_back(std::move(step));
   }
-  return steps;
+  return {timed, std::move(steps)};
 }
 
 }  // namespace collage::program

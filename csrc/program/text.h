@@ -1,6 +1,7 @@
 // The text form of a program. Two lines for each step:
 //   <library> <version> <result> <operand> <operand> ...
 //   <the kernel's own spec>
+// A first line `timed` asks for one more result: the microseconds that each step took, float32.
 // An array is i0, i1, ... (given by the caller), o0, o1, ... (the program's results) or t0, t1, ... (of its own).
 #pragma once
 
@@ -28,7 +29,12 @@ struct StepText {
   std::vector<Array> operands;
 };
 
+struct ProgramText {
+  bool timed;
+  std::vector<StepText> steps;
+};
+
 // Views into `text`. Every array that is no input has been made by an earlier step, once.
-std::vector<StepText> ParseProgram(std::string_view text);
+ProgramText ParseProgram(std::string_view text);
 
 }  // namespace collage::program

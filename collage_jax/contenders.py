@@ -1,0 +1,85 @@
+"""The plans worth timing as whole programs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .candidates import XLA, Candidates
+from .costs import Cost, Measured
+from .graph.ir import Graph
+from .graph.region import Region
+from .lowering import Lowered
+from .measure import inside
+from .plan import Plan
+
+
+def plans_to_time(
+    plan: Plan,
+    unbroken: Plan,
+    options: Mapping[Graph, Candidates],
+    costs: Mapping[tuple[str, str], Cost],
+    only_one: bool,
+) -> dict[str, Plan]:
+    """The plans worth timing as whole programs, by name; none if XLA runs everything.
+
+    Isolated costs mislead where they are close (lost fusion, cache state, sleeping threads). So besides ``plan``, which
+    takes them as they are, there is one with fewer regions placed, and ``unbroken``, with more.
+    """
+    if only_one:
+        return {} if plan.is_plain else {"op-level": plan}
+    plans = {"op-level": plan, "unbroken": unbroken, "clear wins only": _clear_wins(plan, options, costs)}
+    distinct: dict[frozenset[tuple[int, tuple[int, ...], str]], str] = {}
+    for name, candidate in plans.items():
+        distinct.setdefault(_identity(candidate), name)
+    return {name: plans[name] for name in distinct.values() if not plans[name].is_plain}
+
+
+def refined_plan(
+    plans: Mapping[str, Plan],
+    options: Candidates,
+    costs: Mapping[tuple[str, str], Cost],
+    build: Callable[[Plan], Lowered],
+    arrays: tuple[Sequence[Any], Sequence[Any]],
+    deadline: float,
+    notes: list[str],
+) -> dict[str, Plan]:
+    """One more plan worth timing, or none: that with most regions placed, its kernels chosen inside the program.
+
+    ``options`` are the candidates of the plans' graph; the rest is as for ``inside.refined``. What goes wrong becomes a
+    note.
+    """
+    name = max(plans, key=lambda name: len(plans[name].placed), default=None)
+    if name is None or time.perf_counter() > deadline:
+        return {}
+    try:
+        plan = inside.refined(plans[name], inside.rivals(plans[name], options, costs), build, *arrays, deadline)
+    except KeyboardInterrupt:
+        notes.append("Tuning was interrupted: kernels were not compared inside the program.")
+        return {}
+    except Exception as failure:  # kernels that work alone but not here cost this plan only
+        notes.append(f"Kernels could not be compared inside the program: {type(failure).__name__}: {failure}")
+        return {}
+    return {"refined": plan} if _identity(plan) != _identity(plans[name]) else {}
+
+
+def _identity(plan: Plan) -> frozenset[tuple[int, tuple[int, ...], str]]:
+    """Equal for plans of one graph that place the same regions."""
+    return frozenset((id(p.graph), region.indices, name) for p, region, name in plan.everything())
+
+
+def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:
+    """``plan`` with only the regions that beat XLA by a quarter or more of its time."""
+    xla = {c.region.indices: costs.get((c.key, XLA)) for c in options[plan.graph].chosen_from if c.backend == XLA}
+    own = {(c.region.indices, c.backend): costs.get((c.key, c.backend)) for c in options[plan.graph].chosen_from}
+
+    def is_clear(region: Region, name: str) -> bool:
+        theirs, ours = xla.get(region.indices), own.get((region.indices, name))
+        return isinstance(theirs, Measured) and isinstance(ours, Measured) and ours.median_us < 0.75 * theirs.median_us
+
+    inner = {
+        node: {k: tuple(_clear_wins(p, options, costs) for p in plans) for k, plans in bodies.items()}
+        for node, bodies in plan.inner.items()
+    }
+    return Plan(plan.graph, tuple(placed for placed in plan.placed if is_clear(*placed)), inner)
