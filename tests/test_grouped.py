@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from collage_jax.backends.grouped import BACKEND, library
+from collage_jax.backends import own_kernels
+from collage_jax.backends.grouped import BACKEND
+from collage_jax.backends.grouped.kernel import STEP, TARGET
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -25,7 +27,7 @@ from collage_jax.measure.compare import largest_error, tolerance
 from collage_jax.native_call import NativeCall
 from collage_jax.patterns.recognise import recognise
 
-grouped = library.load()
+grouped = own_kernels.load(STEP)
 pytestmark = pytest.mark.skipif(not grouped, reason=getattr(grouped, "reason", ""))
 
 ISAS = ("avx512", "avx2")
@@ -152,7 +154,7 @@ def call(isa, x, w, operands=(), stride=1, relu=0, tail="bias=0 add=0 low=-inf h
         f"op=conv src={n}x{height}x{width}x{c} dst={'x'.join(map(str, dst))} kernel={w.shape[0]}x{w.shape[1]} "
         f"group={w.shape[2]} strides={stride}x{stride} dilation=1x1 pads={w.shape[0] // 2}x{w.shape[1] // 2}"
     )
-    run = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct(dst, jnp.float32))
+    run = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(dst, jnp.float32))
     spec = f"{spec} relu={relu} {tail} packed=0 isa={isa}"
     return jax.jit(lambda *o: run(*o, spec=spec, version=grouped.version()))(x, w, *operands)
 
@@ -354,7 +356,7 @@ def test_a_bad_spec_is_named(old, new, message):
 )
 def test_a_call_that_does_not_fit_is_an_error_of_the_program(spec, version, message):
     run = jax.jit(
-        lambda x, w: jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((1, 4, 6, 24), jnp.float32))(
+        lambda x, w: jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((1, 4, 6, 24), jnp.float32))(
             x, w, spec=spec, version=version or grouped.version()
         )
     )

@@ -17,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from collage_jax.backends.sgemm import BACKEND, library
+from collage_jax.backends import own_kernels
+from collage_jax.backends.sgemm import BACKEND
+from collage_jax.backends.sgemm.kernel import STEP, TARGET
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -25,7 +27,7 @@ from collage_jax.measure.compare import largest_error, tolerance
 from collage_jax.native_call import NativeCall
 from collage_jax.patterns.recognise import recognise
 
-sgemm = library.load()
+sgemm = own_kernels.load(STEP)
 pytestmark = pytest.mark.skipif(not sgemm, reason=getattr(sgemm, "reason", ""))
 
 ISAS = ("avx512", "avx2")
@@ -151,7 +153,7 @@ def test_every_tail(names):
 
 def call(isa, m, k, n, operands, tail="bias=0 add=0 scale=1.0 floor=-inf low=-inf high=inf"):
     spec = f"op=product sizes={m}x{k}x{n} rows=1x1x1x{m} steps=0x0x0x{k} source={m * k} weights={n}x1 {tail}"
-    run = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((m, n), jnp.float32))
+    run = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((m, n), jnp.float32))
     return jax.jit(lambda *o: run(*o, spec=f"{spec} packed=0 isa={isa}", version=sgemm.version()))(*operands)
 
 
@@ -322,7 +324,7 @@ def test_a_bad_spec_is_named(old, new, message):
 )
 def test_a_call_that_does_not_fit_is_an_error_of_the_program(spec, version, message):
     run = jax.jit(
-        lambda x, w: jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((8, 6), jnp.float32))(
+        lambda x, w: jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((8, 6), jnp.float32))(
             x, w, spec=spec, version=version or sgemm.version()
         )
     )

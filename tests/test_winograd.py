@@ -19,8 +19,9 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from jax import lax
 
-from collage_jax.backends.winograd import BACKEND, convolution, library
-from collage_jax.backends.winograd.kernel import kernel, prepared_kernel
+from collage_jax.backends import own_kernels
+from collage_jax.backends.winograd import BACKEND, convolution
+from collage_jax.backends.winograd.kernel import STEP, TARGET, kernel, prepared_kernel
 from collage_jax.backends.winograd.tail import extend
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
@@ -28,7 +29,7 @@ from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, tolerance
 from collage_jax.patterns.recognise import recognise
 
-winograd = library.load()
+winograd = own_kernels.load(STEP)
 pytestmark = pytest.mark.skipif(not winograd, reason=getattr(winograd, "reason", ""))
 
 NUMBERS = {4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
@@ -157,7 +158,7 @@ def test_every_instruction_set(isa, tile):
         pytest.skip(f"this processor has no {isa}")
     x, w, bias, summand = normal(2, 7, 9, 48), normal(3, 3, 48, 80), normal(80), normal(2, 7, 9, 80)
     spec = f"op=conv tile={tile} src=2x1x7x9x48 dst=2x1x7x9x80 depth=1x1x1 pads=0x1x1 bias=1 add=1 relu=1 packed=0"
-    call = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct(summand.shape, jnp.float32))
+    call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(summand.shape, jnp.float32))
     got = jax.jit(lambda *operands: call(*operands, spec=f"{spec} isa={isa}", version=winograd.version()))(
         x, w, bias, summand
     )
@@ -321,7 +322,7 @@ def test_a_bad_spec_is_named(old, new, message):
     ],
 )
 def test_a_call_that_does_not_fit_is_an_error_of_the_program(spec, version, message):
-    call = jax.ffi.ffi_call(library.TARGET, jax.ShapeDtypeStruct((1, 8, 8, 16), jnp.float32))
+    call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((1, 8, 8, 16), jnp.float32))
     run = jax.jit(lambda x, w: call(x, w, spec=spec, version=version or winograd.version()))
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         run(normal(1, 8, 8, 16), normal(3, 3, 16, 16)).block_until_ready()

@@ -1,14 +1,140 @@
-"""The extensions with kernels of our own: imported, and their FFI targets registered, once and on first use."""
+"""What the backends with kernels of our own share: one operation with what is fused to it, by one extension each.
+
+*work*: what one call of the kernels does; it begins with an anchor node and grows along what follows.
+"""
 
 from __future__ import annotations
 
 import importlib
 import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
 
+from ..graph.ir import Graph, Node, Value
+from ..graph.origins import Inside
+from ..graph.region import Region
 from ..native import register, short_spinning
-from .base import Unsupported
+from .base import Backend, PreparedKernel, Proposal, Unsupported
+
+
+class Work(Protocol):
+    """What a call does: the nodes it stands for, and the value that the last of them makes."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]: ...
+    @property
+    def result(self) -> Value: ...
+    @property
+    def label(self) -> str: ...
+
+
+W = TypeVar("W", bound=Work)
+
+
+class OwnKernels(Backend, Generic[W]):
+    """A backend of one extension. ``anchors`` are the operations that work begins with, ``extension`` its module."""
+
+    kind = "kernel-library"
+    platforms = ("cpu",)
+    extension: str
+    anchors: frozenset[str]
+
+    @abstractmethod
+    def plan(self, node: Node) -> W | Unsupported:
+        """The work for an anchor alone."""
+
+    @abstractmethod
+    def extend(self, graph: Graph, work: W, inside: Inside) -> W | None:
+        """``work`` with the one node that reads its result, or None if it cannot be."""
+
+    def preceded(self, graph: Graph, work: W, inside: Inside) -> W | None:
+        """``work`` with what only makes its source, or None if it cannot be."""
+        return None
+
+    @abstractmethod
+    def kernel(self, module: ModuleType, work: W, region: Region) -> Callable[..., Any]:
+        """As ``emit``."""
+
+    @abstractmethod
+    def prepared_kernel(
+        self, module: ModuleType, work: W, region: Region, frozen: frozenset[Value]
+    ) -> PreparedKernel | None:
+        """As ``emit_frozen``."""
+
+    def available(self) -> Unsupported | None:
+        module = load(self.extension)
+        return module if isinstance(module, Unsupported) else None
+
+    def version(self) -> str:
+        module = load(self.extension)
+        if isinstance(module, Unsupported):
+            return ""
+        return f"{module.version()}/{module.instruction_set()}/{module.threads()}t"
+
+    def propose(self, graph: Graph) -> Iterable[Proposal]:
+        for node in filter(self._is_anchor, graph.nodes):
+            work = self.plan(node)
+            if isinstance(work, Unsupported):
+                yield Proposal((node,), node.op, refused=work)
+                continue
+            for first in filter(None, (work, self.preceded(graph, work, _may_be_inside))):
+                for longer in self._prefixes(graph, first):
+                    yield Proposal(longer.nodes, longer.label)
+
+    def supports(self, region: Region) -> Unsupported | None:
+        work = self.read(region)
+        return work if isinstance(work, Unsupported) else None
+
+    def emit(self, region: Region) -> Callable[..., Any]:
+        module, work = load(self.extension), self.read(region)
+        if isinstance(module, Unsupported) or isinstance(work, Unsupported):
+            raise ValueError(f"{self.name} cannot run {region}: {self.supports(region) or module}")
+        return self.kernel(module, work, region)
+
+    def emit_frozen(self, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
+        module, work = load(self.extension), self.read(region)
+        if isinstance(module, Unsupported) or isinstance(work, Unsupported):
+            return None
+        return self.prepared_kernel(module, work, region, frozen)
+
+    def read(self, region: Region) -> W | Unsupported:
+        """The one piece of work that all nodes of ``region`` are."""
+        anchors = [node for node in region.nodes if self._is_anchor(node)]
+        if len(anchors) != 1:
+            return Unsupported(f"one operation is needed, there are {len(anchors)}: {', '.join(region.ops)}")
+        inside = set(region.nodes)
+        work = self.plan(anchors[0])
+        if isinstance(work, Unsupported):
+            return work
+        work = self.preceded(region.graph, work, inside.__contains__) or work
+        while len(work.nodes) < len(inside):
+            longer = self.extend(region.graph, work, inside.__contains__)
+            if longer is None:
+                left = ", ".join(node.op for node in region.nodes if node not in work.nodes)
+                return Unsupported(f"{left} cannot be done in the same call")
+            work = longer
+        if region.exits != (work.result,):
+            return Unsupported(f"values inside are used outside: {', '.join(map(repr, region.exits))}")
+        return work
+
+    def _is_anchor(self, node: Node) -> bool:
+        # Under shape polymorphism sizes are expressions, of which no plan can be built.
+        sizes = (n for v in (*node.inputs, *node.outputs) for n in v.shape)
+        return node.op in self.anchors and not node.barrier and all(isinstance(n, int) for n in sizes)
+
+    def _prefixes(self, graph: Graph, work: W) -> Iterator[W]:
+        longer: W | None = work
+        while longer is not None:
+            yield longer
+            longer = self.extend(graph, longer, _may_be_inside)
+
+
+def _may_be_inside(node: Node) -> bool:
+    return not node.barrier
+
 
 _lock = threading.Lock()
 

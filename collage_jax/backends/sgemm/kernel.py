@@ -12,8 +12,12 @@ from ...graph.ir import Value
 from ...graph.region import Region
 from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel
-from .library import STEP, TARGET
 from .product import Product
+
+TARGET = "collage_sgemm_v1"
+
+#: The extension, whose kernels can be steps of a program.
+STEP = "_sgemm"
 
 
 def kernel(product: Product, region: Region, version: str) -> NativeCall:

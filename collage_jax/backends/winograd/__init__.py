@@ -7,92 +7,44 @@ kernel         convolution -> callable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from ...graph.ir import Graph, Node, Value
+from ...graph.origins import Inside
 from ...graph.region import Region
-from ..base import Backend, PreparedKernel, Proposal, Unsupported
+from ..base import PreparedKernel, Unsupported
+from ..own_kernels import OwnKernels
 from .convolution import Convolution, plan
-from .kernel import kernel, prepared_kernel
-from .library import load
+from .kernel import STEP, kernel, prepared_kernel
 from .tail import extend
 
 
-class Winograd(Backend):
+class Winograd(OwnKernels[Convolution]):
     """Channels-last convolutions whose kernel slides by 1 over 3x3 pixels, at any depth of a third dimension."""
 
     name = "winograd"
-    kind = "kernel-library"
-    platforms = ("cpu",)
+    extension = STEP
+    anchors = frozenset({"conv_general_dilated"})
 
-    def available(self) -> Unsupported | None:
-        module = load()
-        return module if isinstance(module, Unsupported) else None
+    def plan(self, node: Node) -> Convolution | Unsupported:
+        return plan(node)
 
-    def version(self) -> str:
-        module = load()
-        if isinstance(module, Unsupported):
-            return ""
-        return f"{module.version()}/{module.instruction_set()}/{module.threads()}t"
+    def extend(self, graph: Graph, work: Convolution, inside: Inside) -> Convolution | None:
+        return extend(graph, work, inside)
 
-    def propose(self, graph: Graph) -> Iterable[Proposal]:
-        for node in filter(_is_anchor, graph.nodes):
-            conv = plan(node)
-            if isinstance(conv, Unsupported):
-                yield Proposal((node,), "conv", refused=conv)
-                continue
-            for longer in _prefixes(graph, conv):
-                yield Proposal(longer.nodes, longer.label)
+    def kernel(self, module: ModuleType, work: Convolution, region: Region) -> Callable[..., Any]:
+        return kernel(work, region, work.tile(module.threads()), module.version())
 
-    def supports(self, region: Region) -> Unsupported | None:
-        conv = _read(region)
-        return conv if isinstance(conv, Unsupported) else None
-
-    def emit(self, region: Region) -> Callable[..., Any]:
-        module, conv = load(), _read(region)
-        if isinstance(module, Unsupported) or isinstance(conv, Unsupported):
-            raise ValueError(f"the Winograd kernels cannot run {region}: {self.supports(region) or module}")
-        return kernel(conv, region, conv.tile(module.threads()), module.version())
-
-    def emit_frozen(self, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
-        module, conv = load(), _read(region)
-        if isinstance(module, Unsupported) or isinstance(conv, Unsupported) or conv.weights not in frozen:
+    def prepared_kernel(
+        self, module: ModuleType, work: Convolution, region: Region, frozen: frozenset[Value]
+    ) -> PreparedKernel | None:
+        if work.weights not in frozen:
             return None
-        tile = conv.tile(module.threads())
-        size = module.packed_size(f"op=pack {conv.spec(tile, packed=True)}")
-        return prepared_kernel(conv, region, frozen, tile, module.version(), size)
-
-
-def _is_anchor(node: Node) -> bool:
-    # Under shape polymorphism sizes are expressions, of which no plan can be built.
-    is_convolution = node.op == "conv_general_dilated" and not node.barrier
-    return is_convolution and all(isinstance(n, int) for v in (*node.inputs, *node.outputs) for n in v.shape)
-
-
-def _prefixes(graph: Graph, conv: Convolution) -> Iterator[Convolution]:
-    longer: Convolution | None = conv
-    while longer is not None:
-        yield longer
-        longer = extend(graph, longer, lambda node: not node.barrier)
-
-
-def _read(region: Region) -> Convolution | Unsupported:
-    """The one convolution that does the work of all nodes of ``region``."""
-    anchors = [node for node in region.nodes if _is_anchor(node)]
-    if len(anchors) != 1:
-        return Unsupported(f"one convolution is needed, there are {len(anchors)}: {', '.join(region.ops)}")
-    inside = set(region.nodes)
-    conv = plan(anchors[0])
-    while isinstance(conv, Convolution) and len(conv.nodes) < len(inside):
-        longer = extend(region.graph, conv, inside.__contains__)
-        if longer is None:
-            left = ", ".join(node.op for node in region.nodes if node not in conv.nodes)
-            return Unsupported(f"{left} cannot follow a convolution in the same call")
-        conv = longer
-    if isinstance(conv, Convolution) and region.exits != (conv.result,):
-        return Unsupported(f"values inside are used outside: {', '.join(map(repr, region.exits))}")
-    return conv
+        tile = work.tile(module.threads())
+        size = module.packed_size(f"op=pack {work.spec(tile, packed=True)}")
+        return prepared_kernel(work, region, frozen, tile, module.version(), size)
 
 
 BACKEND = Winograd()

@@ -12,7 +12,11 @@ from ...graph.region import Region
 from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel
 from .convolution import Convolution
-from .library import STEP, TARGET
+
+TARGET = "collage_winograd_v1"
+
+#: The extension, whose kernels can be steps of a program.
+STEP = "_winograd"
 
 
 def kernel(conv: Convolution, region: Region, tile: int, version: str) -> NativeCall:
