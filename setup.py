@@ -99,7 +99,11 @@ def wheel_root(wheel: str, file_name: str) -> Path | None:
 
 
 class BuildOrSkip(build_ext):
-    """Says in one line what is skipped and why; setuptools alone would bury it."""
+    """Builds several extensions at once, and says in one line what is skipped and why, which would be buried else."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extension(self, ext: Extension) -> None:
         try:

@@ -365,7 +365,7 @@ def _concrete(leaf: Any, number: int) -> Any:
     if not isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
     aval = _compat.typeof(leaf)
-    return _compat.with_aval(draw([Value(aval)], seed=number)[0], aval)
+    return _compat.with_aval(draw([Value(aval)], "positive", number)[0], aval)
 
 
 def _is_spread(arguments: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import jax
@@ -30,6 +31,14 @@ def short_spinning() -> Iterator[None]:
     finally:
         for name in _ENVIRONMENT:  # child processes are not ours to configure
             del os.environ[name]
+
+
+def hint() -> str:
+    """What to do where an extension is missing, for the end of a message."""
+    folder = Path(__file__).parent
+    if not (folder.parent / "setup.py").exists():
+        return ""
+    return f" ({folder} is a source tree: run Python in another folder, or `pip install -e .` in this one)"
 
 
 def register(module: ModuleType) -> None:

@@ -18,13 +18,14 @@ def table(placement: Placement) -> str:
     """``placement`` as text: its regions by total time, why others were refused, and the whole beside XLA's."""
     console = Console(file=StringIO(), width=WIDTH, no_color=True, highlight=False)
     total = sum(region.total_us for region in placement.regions)
-    rows = Table(title="Placement", title_justify="left")
+    title = "Parts of the program, timed alone. XLA alone is used." if placement.is_xla else "Placement"
+    rows = Table(title=title, title_justify="left")
     rows.add_column("backend")
     rows.add_column("ops", overflow="fold", ratio=3)
     rows.add_column("shapes", overflow="fold", ratio=3)
     for heading in ("n", "us each", "share"):
         rows.add_column(heading, justify="right")
-    rows.add_column("runner-up", overflow="fold", ratio=2)
+    rows.add_column("others", overflow="fold", ratio=2)
     for region in sorted(placement.regions, key=lambda r: -r.total_us):
         share = f"{region.total_us / total:.1%}" if total else ""
         rows.add_row(*map(Text, _cells(region, share)))
@@ -98,7 +99,9 @@ def summary(placement: Placement) -> list[str]:
     """The whole program in a few lines."""
     counts = ", ".join(f"{name} {n}" for name, n in placement.counts().items())
     lines = [f"Regions: {counts}" if counts else "XLA runs everything."]
-    if placement.xla_us is not None and placement.measured_us is not None:
+    if placement.xla_us is not None and placement.is_xla:
+        lines.append(f"jax.jit {placement.xla_us:.1f} us; it is used as it is.")
+    elif placement.xla_us is not None and placement.measured_us is not None:
         lines.append(
             f"jax.jit {placement.xla_us:.1f} us, placed {placement.measured_us:.1f} us"
             f" (predicted {placement.predicted_us or 0.0:.1f} us): {placement.speedup:.2f}x"

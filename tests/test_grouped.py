@@ -282,7 +282,7 @@ REFUSED = {
     "is empty": (conv, (0, 8, 8, 32), W),
     "channels last": (lambda x, w: conv(x, w, numbers=("NHWC", "HWIO", "NCHW")), X, W),
     "several groups": (conv, X, (3, 3, 32, 32)),
-    "several groups of channels, and": (
+    "several groups of channels alone, got 1 of channels and 2": (
         lambda x, w: lax.conv_general_dilated(
             x, w, (1, 1), "SAME", dimension_numbers=NUMBERS[4], batch_group_count=2, feature_group_count=1
         ),

@@ -214,3 +214,16 @@ def test_cached_times_nothing_the_machine_included(monkeypatch):
     monkeypatch.setattr("collage_jax.tuning.handover_us_per_byte", time_it)
     x = jnp.ones((4, 4))
     assert jnp.array_equal(collage_jax.jit(lambda x: jnp.tanh(x @ x), tune="cached")(x), jnp.tanh(x @ x))
+
+
+def test_a_first_call_that_gives_nan_does_not_settle_the_matter():
+    fun = lambda x, w: jnp.sqrt(jnp.tanh(x @ w))  # noqa: E731
+    x, w = jnp.asarray(np.random.default_rng(0).standard_normal((8, 8)), jnp.float32), jnp.eye(8)
+    placement = collage_jax.jit(fun).placement(x, w)
+    assert not [note for note in placement.notes if "differs from jax.jit" in note]
+
+
+def test_a_variance_drawn_for_a_shape_has_a_root():
+    fun = lambda x, w, variance: jax.nn.relu(x @ w) / jnp.sqrt(variance)  # noqa: E731
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((8, 16), (16, 16), (16,))]
+    assert not [note for note in collage_jax.jit(fun).placement(*shapes).notes if "NaN" in note]

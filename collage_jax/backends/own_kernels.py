@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..graph.ir import Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region
-from ..native import register, short_spinning
+from ..native import hint, register, short_spinning
 from .base import Backend, PreparedKernel, Proposal, Unsupported
 
 
@@ -151,7 +151,7 @@ def _load(extension: str) -> ModuleType | Unsupported:
         with short_spinning():
             module = importlib.import_module(f"collage_jax.{extension}")
     except ImportError as error:
-        return Unsupported(f"the extension for it cannot be loaded: {error}")
+        return Unsupported(f"its extension cannot be imported: {error}{hint()}")
     if not module.instruction_set():
         return Unsupported("there are kernels for processors with AVX2 and FMA, or with AVX-512, and this has neither")
     register(module)

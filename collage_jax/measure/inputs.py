@@ -12,8 +12,9 @@ import numpy as np
 from ..graph.ir import Value
 
 #: What kernels are checked on. ``normal`` is also what they are timed on. ``wide`` spans six orders of magnitude and
-#: holds exact zeros, where activations and rounding differ.
-DISTRIBUTIONS = ("normal", "wide")
+#: holds exact zeros, where activations and rounding differ. ``positive`` is for whole programs, so that a variance
+#: among their arguments has a root.
+DISTRIBUTIONS = ("normal", "wide", "positive")
 
 
 def draw(values: Sequence[Value], distribution: str = "normal", seed: int = 0) -> list[Any]:
@@ -43,4 +44,4 @@ def _reals(shape: tuple[int, ...], distribution: str, rng: np.random.Generator, 
     if distribution == "wide":
         reals = reals * np.float32(10.0) ** rng.uniform(-3, 3, shape).astype(np.float32)
         reals = reals * (rng.random(shape, dtype=np.float32) > 0.1)
-    return np.asarray(reals)
+    return np.abs(reals) if distribution == "positive" else np.asarray(reals)

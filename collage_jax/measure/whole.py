@@ -54,6 +54,8 @@ def decide(
     wanted = jax.tree.leaves(jax.block_until_ready(reference()))
     allowed = tolerance if tolerance is not None else default_tolerance(wanted)
     notes: list[str] = []
+    if not all(map(_is_finite, wanted)):
+        notes.append("jax.jit's results hold NaN or infinities here: only what is finite was compared.")
     lowered: dict[str, Lowered] = {}
     calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
     errors: dict[str, float] = {}
@@ -121,7 +123,20 @@ def _ready(
     prepared = jax.block_until_ready(jax.jit(lowered.prepare)(*frozen))
     compiled = jax.jit(lowered.run, keep_unused=True)
     got = jax.block_until_ready(compiled(prepared, *others))
-    return (lambda: compiled(prepared, *others)), largest_error(got, wanted)
+    # Where XLA's own results are not finite, the arguments are at fault. Kernels have been checked on other inputs, and a
+    # program must not be judged for good by such a call.
+    pairs = [(g, w) if _is_finite(w) else _finite_alone(g, w) for g, w in zip(got, wanted, strict=True)]
+    return (lambda: compiled(prepared, *others)), largest_error(*zip(*pairs, strict=True)) if pairs else 0.0
+
+
+def _is_finite(array: Any) -> bool:
+    return not jnp.issubdtype(array.dtype, jnp.inexact) or bool(jnp.isfinite(array).all())
+
+
+def _finite_alone(got: Any, wanted: Any) -> tuple[Any, Any]:
+    """Both with 0 wherever one of them is not finite."""
+    both = jnp.isfinite(got) & jnp.isfinite(wanted)
+    return jnp.where(both, got, 0), jnp.where(both, wanted, 0)
 
 
 def _clearer(

@@ -108,8 +108,10 @@ def _refusal(node: Node) -> Unsupported | None:
     last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
     if tuple(lhs_spec) != last or tuple(out_spec) != last:
         return Unsupported("the kernels take and give arrays with the batch first and the channels last")
-    if int(node.params["feature_group_count"]) == 1 or int(node.params["batch_group_count"]) != 1:
-        return Unsupported("the kernels need several groups of channels, and of channels alone")
+    channel_groups, batch_groups = (int(node.params[f"{of}_group_count"]) for of in ("feature", "batch"))
+    if channel_groups == 1 or batch_groups != 1:
+        found = f"{channel_groups} of channels and {batch_groups} of the batch"
+        return Unsupported(f"the kernels are for several groups of channels alone, got {found}")
     if lhs.shape[-1] != node.out.shape[-1]:
         return Unsupported(f"a group must have as many channels out as in, got {lhs.shape[-1]} to {node.out.shape[-1]}")
     group = rhs.shape[rhs_spec[1]]

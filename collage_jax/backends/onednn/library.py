@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ...native import register, short_spinning
+from ...native import hint, register, short_spinning
 from ..base import Unsupported
 
 #: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``version`` (the extension's ``version()``).
@@ -46,7 +46,7 @@ def _load() -> ModuleType | Unsupported:
     try:
         module = importlib.import_module("collage_jax._onednn")
     except ImportError as error:
-        return Unsupported(f"the oneDNN extension, built on installation, cannot be imported: {error}")
+        return Unsupported(f"its extension cannot be imported: {error}{hint()}")
     try:
         register(module)
     except RuntimeError as error:
