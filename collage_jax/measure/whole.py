@@ -123,8 +123,8 @@ def _ready(
     prepared = jax.block_until_ready(jax.jit(lowered.prepare)(*frozen))
     compiled = jax.jit(lowered.run, keep_unused=True)
     got = jax.block_until_ready(compiled(prepared, *others))
-    # Where XLA's own results are not finite, the arguments are at fault. Kernels have been checked on other inputs, and a
-    # program must not be judged for good by such a call.
+    # Where XLA's own results are not finite, the arguments are at fault. Kernels have been checked on other inputs, and
+    # a program must not be judged for good by such a call.
     pairs = [(g, w) if _is_finite(w) else _finite_alone(g, w) for g, w in zip(got, wanted, strict=True)]
     return (lambda: compiled(prepared, *others)), largest_error(*zip(*pairs, strict=True)) if pairs else 0.0
 
