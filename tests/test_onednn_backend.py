@@ -599,3 +599,33 @@ def test_a_kernel_deeper_than_its_input(depth: int, stride: int, feature_groups:
         x,
         w,
     )
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1), (1, 1, 100), (100, 1, 1), (1, 3, 1), (1, 100, 2), (2, 1, 100), (1, 3, 100)]
+)
+def test_products_with_a_lone_row_or_column(sizes: tuple[int, int, int]) -> None:
+    m, k, n = sizes
+    a, b = normal((m, k)), normal((k, n), seed=1)
+    assert check(lambda a, b: a @ b, a, b)
+    assert check(lambda a, b: (a @ b).T, a, b)
+    assert check(lambda a, b: a @ b.T, a, normal((n, k), seed=2))
+    assert check(lambda a, b: a.T @ b, normal((k, m), seed=3), b)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_bound_may_be_what_is_computed(place: int) -> None:
+    x, w, y = 100 * normal((8, 16)), normal((16, 32)), normal((8, 32), seed=4)
+
+    def fun(x: Any, w: Any, y: Any) -> Any:
+        operands = [jnp.full_like(y, -1), y, jnp.full_like(y, 1)]
+        operands[place] = x @ w
+        return lax.clamp(*operands)
+
+    check(fun, x, w, y)
+
+
+@pytest.mark.parametrize("exponent", [0.5, -0.5, 1.5, 2.0, 3.0, -1.0])
+def test_powers_of_special_numbers(exponent: float) -> None:
+    x = jnp.asarray([[0.0, -0.0, 1.5, jnp.inf, -jnp.inf, jnp.nan, 2.0, 3.0]])
+    check(lambda x, w: lax.pow(x @ w, exponent), jnp.where(jnp.isnan(x), 0, x).T, jnp.ones((1, 8)))

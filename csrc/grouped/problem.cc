@@ -5,6 +5,8 @@
 namespace collage::grouped {
 namespace {
 
+constexpr int64_t kMostTaps = 1 << 16;  // a plan has a few words for each
+
 std::array<int64_t, 2> Pair(Tokens& tokens, const char* key, int64_t least) {
   const std::vector<int64_t> numbers = tokens.Numbers(key, 2, least);
   return {numbers[0], numbers[1]};
@@ -15,6 +17,7 @@ void RequireSizes(const Problem& p) {
   RequireSize("the source", {p.batch, p.src[0], p.src[1], channels});
   RequireSize("the result", {p.batch, p.dst[0], p.dst[1], channels});
   RequireSize("the kernel", {p.kernel[0], p.kernel[1], p.group, channels});
+  if (p.taps() > kMostTaps) throw SpecError("a kernel of more than " + std::to_string(kMostTaps) + " elements");
   for (int axis = 0; axis < 2; ++axis) {
     RequireSize("the kernel with its gaps", {p.kernel[axis], p.dilation[axis]});
     RequireSize("the padded source", {p.dst[axis], p.strides[axis]});

@@ -11,6 +11,9 @@
 
 // Of whichever OpenMP runtime the library brought along; weak, for a sequential library brings none.
 extern "C" {
+__attribute__((weak)) int omp_get_thread_limit(void);
+__attribute__((weak)) int omp_get_dynamic(void);
+__attribute__((weak)) void omp_set_dynamic(int);
 __attribute__((weak)) int omp_get_max_threads(void);
 __attribute__((weak)) void omp_set_num_threads(int threads);
 }
@@ -62,7 +65,9 @@ int Threads() {
 #if DNNL_CPU_RUNTIME == DNNL_RUNTIME_THREADPOOL
   return std::max(1u, std::thread::hardware_concurrency());
 #else
-  static const int threads = omp_get_max_threads != nullptr ? omp_get_max_threads() : 1;
+  // OpenMP gives no more than its limit, whatever it is asked for.
+  static const int threads =
+      omp_get_max_threads != nullptr ? std::max(1, std::min(omp_get_max_threads(), omp_get_thread_limit())) : 1;
   return threads;
 #endif
 }
@@ -76,14 +81,20 @@ ThreadLimit::ThreadLimit(int threads) {
 
 ThreadLimit::~ThreadLimit() { dnnl_threadpool_interop_set_max_concurrency(before_); }
 #else
-ThreadLimit::ThreadLimit(int threads) : before_(0) {
-  if (threads == 0 || omp_set_num_threads == nullptr) return;
+// The library divides the work of a primitive when it makes one, and some of it stays undone if there are fewer threads
+// when the primitive runs. So both times the number is the same, and OpenMP may not choose fewer because it is busy.
+ThreadLimit::ThreadLimit(int threads) : before_(0), dynamic_before_(0) {
+  if (omp_set_num_threads == nullptr) return;
   before_ = omp_get_max_threads();
-  omp_set_num_threads(threads);
+  dynamic_before_ = omp_get_dynamic();
+  omp_set_num_threads(threads > 0 ? std::min(threads, Threads()) : Threads());
+  omp_set_dynamic(0);
 }
 
 ThreadLimit::~ThreadLimit() {
-  if (before_ > 0) omp_set_num_threads(before_);
+  if (before_ == 0) return;
+  omp_set_num_threads(before_);
+  omp_set_dynamic(dynamic_before_);
 }
 #endif
 

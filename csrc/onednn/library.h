@@ -18,7 +18,8 @@ const std::string& LibraryVersion();
 // For example "oneDNN 3.2.0-2f8b6c1d/avx512_core_bf16/2t cannot do op=conv: unimplemented: could not create ...".
 std::string Explain(const std::string& op, const dnnl::error& error);
 
-// While one exists, primitives that this thread makes or runs use at most so many threads. 0: all there are.
+// While one exists, primitives that this thread makes or runs use exactly so many threads, or all if there are fewer.
+// 0: all.
 // A small primitive is faster on one thread than it takes to wake the others.
 class ThreadLimit {
  public:
@@ -28,7 +29,7 @@ class ThreadLimit {
   ThreadLimit& operator=(const ThreadLimit&) = delete;
 
  private:
-  int before_;
+  int before_, dynamic_before_ = 0;
 };
 
 }  // namespace collage::onednn

@@ -30,7 +30,7 @@ void Plan::ChooseBlocks() {
   threads_ = static_cast<int>(std::clamp<double>(work / kWorthThread, 1, Threads()));
   const int64_t most_rows = CeilDiv(p.rows, kernels_->most_rows), most_panels = p.panels();
   const int64_t budget = CacheSize() / 2;
-  const int64_t fewest = std::min(most_rows, CeilDiv(p.rows * p.depth, budget));
+  const int64_t fewest = std::clamp<int64_t>(CeilDiv(p.rows * p.depth, budget), 1, most_rows);
 
   double least = std::numeric_limits<double>::infinity();
   for (int64_t r = fewest; r <= std::min(most_rows, fewest + 4 * threads_); ++r)

@@ -104,6 +104,6 @@ def with_scalar(op: str, scalar: float, scalar_first: bool) -> Eltwise | None:
         return ("linear", -1, scalar) if scalar_first else ("linear", 1, -scalar)
     if op == "div" and not scalar_first and scalar != 0 and isfinite(1 / scalar):
         return "linear", 1 / scalar, 0
-    if op == "pow" and not scalar_first:
+    if op == "pow" and not scalar_first and scalar.is_integer():  # of 0.5 the library makes a root, NaN of -inf
         return "pow", 1, scalar
     return None

@@ -74,6 +74,8 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         # A column-major result is the row-major result of the product with sides exchanged.
         left, right = _swapped(right), _swapped(left)
         dst, groups = dst.swap_last(), swap_last(groups)
+    left, right = (replace(o, memory=_unambiguous(o.memory)) for o in (left, right))
+    dst = _whole_rows(dst)
     return Call(
         op="matmul",
         labels=tuple("matmul" if n is node else "transpose" for n in nodes),
@@ -119,7 +121,7 @@ def _operand(view: View, axes: _Axes, collapse: bool, contracted_last: bool) -> 
     groups = axes.groups(collapse, contracted_last)
     memory = view.memory(groups)
     if memory is not None:
-        return Operand(_unambiguous(memory), (view.value,))
+        return Operand(memory, (view.value,))
     # Out of place: batch, then the two matrix dimensions, each in one row. Transposes seen through are made up for.
     permutations = [[int(p) for p in node.params["permutation"]] for node in view.nodes]
     order = [a for group in groups for a in group]
@@ -143,8 +145,16 @@ def _unambiguous(memory: Memory) -> Memory:
     """
     (rows, columns), (row_stride, _) = memory.dims[-2:], memory.strides[-2:]
     if columns > 1 or rows == 1 or row_stride != 1:
-        return memory
+        return _whole_rows(memory)
     return replace(memory, strides=(*memory.strides[:-1], rows))
+
+
+def _whole_rows(memory: Memory) -> Memory:
+    """A lone row at the distance of a whole one from the next, which there is none of."""
+    (rows, columns), (row_stride, stride) = memory.dims[-2:], memory.strides[-2:]
+    if rows > 1 or row_stride >= columns * stride:
+        return memory
+    return replace(memory, strides=(*memory.strides[:-2], columns * stride, stride))
 
 
 def _result_groups(lhs: _Axes, rhs: _Axes, collapse: bool, last: Node | None) -> Groups:

@@ -56,6 +56,8 @@ def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
 
 def _bounded(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | None:
     """``call`` with bounds put on its result at the end, by one node or by two in a row."""
+    if node.op == "clamp" and (node.inputs[1] is not call.result or node.inputs.count(call.result) != 1):
+        return None
     views = [look_through(graph, v, node, inside) for v in node.inputs if v is not call.result]
     limits = bounds(node, [_scalar(view) for view in views])
     if limits is None or isinstance(call.finish, str):

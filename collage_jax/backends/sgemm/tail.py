@@ -12,6 +12,9 @@ from .product import Product
 
 _ADDS = ("add", "add_any")
 
+#: Normal numbers in float32.
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
 
 def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
     """``product`` with the one node that reads its result, or None if it cannot be. ``inside`` bounds the region."""
@@ -80,6 +83,6 @@ def _scaled(product: Product, node: Node, nodes: tuple[Node, ...], factor: float
             return None
         factor = 1 / factor
     # As a float32: what is too small or too large for one is not what the program does.
-    if not isfinite(factor) or not np.finfo(np.float32).tiny <= abs(factor) <= np.finfo(np.float32).max:
+    if not isfinite(factor) or not _SMALLEST <= abs(factor) <= _LARGEST:
         return None
     return product.followed_by("scale", nodes, scale=factor)
