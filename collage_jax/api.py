@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -66,11 +67,26 @@ def jit(
         )
     if not callable(fun):
         raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
-    settings = Settings(
-        _checked_backends(backends), _checked_tune(tune), _checked_budget(budget_s), _checked_tolerance(tolerance)
-    )
+    with _naming("COLLAGE_JAX_BACKENDS", backends):
+        names = _checked_backends(backends)
+    with _naming("COLLAGE_JAX_TUNE", tune):
+        mode = _checked_tune(tune)
+    with _naming("COLLAGE_JAX_BUDGET_S", budget_s):
+        seconds = _checked_budget(budget_s)
+    settings = Settings(names, mode, seconds, _checked_tolerance(tolerance))
     frozen = _checked_argnums("frozen_argnums", frozen_argnums)
     return Jitted(fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
+
+
+@contextmanager
+def _naming(variable: str, given: Any) -> Iterator[None]:
+    """Errors about a value that was not ``given`` say where it comes from."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if given is not None:
+            raise
+        raise type(error)(f"{error} (the value is collage_jax.config's, set there or by {variable})") from None
 
 
 def _checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:

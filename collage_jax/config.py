@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 TUNE_MODES = ("two-level", "op-level", "cached", "off")
 
@@ -35,6 +36,12 @@ class Config:
     tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE") or "two-level")
     backends: tuple[str, ...] | None = field(default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_BACKENDS")))
     budget_s: float = field(default_factory=lambda: _seconds("COLLAGE_JAX_BUDGET_S", 60.0))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = [f.name for f in fields(self)]
+        if name not in known:
+            raise AttributeError(f"there is no setting called {name!r}; there are {', '.join(known)}")
+        super().__setattr__(name, value)
 
 
 config = Config()

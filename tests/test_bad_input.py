@@ -177,3 +177,22 @@ def test_an_empty_environment_variable_is_none(monkeypatch):
         monkeypatch.setenv(f"COLLAGE_JAX_{name}", "")
     read = Config()
     assert (read.tune, read.backends, read.budget_s) == ("two-level", None, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "variable"),
+    [
+        ("tune", "fast", "COLLAGE_JAX_TUNE"),
+        ("budget_s", -2.0, "COLLAGE_JAX_BUDGET_S"),
+        ("backends", ("foo",), "COLLAGE_JAX_BACKENDS"),
+    ],
+)
+def test_a_bad_default_is_traced_to_where_it_was_set(monkeypatch, setting, value, variable):
+    monkeypatch.setattr(collage_jax.config, setting, value)
+    with pytest.raises(ValueError, match=variable):
+        collage_jax.jit(lambda x: x)
+
+
+def test_a_setting_that_does_not_exist_cannot_be_set():
+    with pytest.raises(AttributeError, match="'budgets'; there are tune, backends, budget_s"):
+        collage_jax.config.budgets = 1
