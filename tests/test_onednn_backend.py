@@ -15,11 +15,12 @@ from jax import lax
 
 from collage_jax.backends.base import Unsupported
 from collage_jax.backends.onednn import BACKEND
-from collage_jax.backends.onednn.taps import Window, useful_taps
+from collage_jax.backends.onednn.taps import useful_taps
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.ir import Graph, Value
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
+from collage_jax.graph.windows import Window
 from collage_jax.measure.compare import largest_error, tolerance
 from collage_jax.patterns.recognise import recognise
 
@@ -575,12 +576,12 @@ def test_taps_that_only_meet_padding_are_left_out(
     if size + low + high < reach:
         reject()
     out = (size + low + high - reach) // stride + 1
-    window = Window(size, out, kernel, stride, dilation, low, high)
-    taps, new_low, new_high = useful_taps(window)
+    window = Window(size, out, kernel, stride, dilation, low)
+    taps, new_low, new_high = useful_taps(window, high)
     assert taps
     assert min(new_low, new_high) >= 0
     assert {tap for tap in range(kernel) if window.meets(tap)} <= set(taps)
-    fewer = Window(size, out, len(taps), stride, dilation, new_low, new_high)
+    fewer = Window(size, out, len(taps), stride, dilation, new_low)
     assert (size + new_low + new_high - (len(taps) - 1) * dilation - 1) // stride + 1 == out
     assert all(fewer.place(o, t) == window.place(o, t + taps.start) for o in range(out) for t in range(len(taps)))
 

@@ -13,7 +13,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..graph.ir import Graph, Node, Value
+import numpy as np
+from jax import lax
+
+from ..graph.ir import Constant, Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region
 from ..native import hint, register, short_spinning
@@ -130,6 +133,29 @@ class OwnKernels(Backend, Generic[W]):
         while longer is not None:
             yield longer
             longer = self.extend(graph, longer, _may_be_inside)
+
+
+def refused_arrays(node: Node) -> Unsupported | None:
+    """Why the kernels cannot run ``node``, a product or convolution, for its dtypes, sizes or precision."""
+    lhs, rhs = node.inputs
+    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
+        return Unsupported("an operand is a scalar of the program")
+    if any(v.dtype != np.float32 for v in (lhs, rhs, node.out)):
+        return Unsupported(f"the kernels take float32, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}")
+    if 0 in (lhs.size, rhs.size, node.out.size):
+        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
+    for precision in precisions(node):
+        if precision is not None and not isinstance(precision, lax.Precision):
+            return Unsupported(f"a particular algorithm is asked for, {precision}")
+    if node.params.get("out_sharding") is not None:
+        return Unsupported("the result's sharding is prescribed")
+    return None
+
+
+def precisions(node: Node) -> tuple[Any, ...]:
+    """What ``node`` asks for, for both operands or for each."""
+    asked = node.params.get("precision")
+    return asked if isinstance(asked, tuple) else (asked,)
 
 
 def _may_be_inside(node: Node) -> bool:

@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
-import numpy as np
-from jax import lax
-
-from ...graph.ir import Constant, Node, Value
+from ...graph.ir import Node, Value
 from ..base import Unsupported
+from ..own_kernels import refused_arrays
 
 #: Channels of a group, besides multiples of the last one.
 GROUPS = (1, 2, 4, 8, 16)
@@ -96,14 +94,11 @@ def plan(node: Node) -> Convolution | Unsupported:
 
 def _refusal(node: Node) -> Unsupported | None:
     lhs, rhs = node.inputs
-    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
-        return Unsupported("an operand is a scalar of the program")
-    if any(v.dtype != np.float32 for v in (lhs, rhs, node.out)):
-        return Unsupported(f"the kernels take float32, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}")
+    refusal = refused_arrays(node)
+    if refusal is not None:
+        return refusal
     if lhs.ndim not in (3, 4):
         return Unsupported(f"the kernels have 1 or 2 spatial dimensions, got {lhs.ndim - 2}")
-    if min(*lhs.shape, *rhs.shape, *node.out.shape) == 0:
-        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
     lhs_spec, rhs_spec, out_spec = node.params["dimension_numbers"]
     last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
     if tuple(lhs_spec) != last or tuple(out_spec) != last:
@@ -121,17 +116,6 @@ def _refusal(node: Node) -> Unsupported | None:
         return Unsupported("the kernels have no transposed convolutions")
     if any(int(n) < 0 for pair in node.params["padding"] for n in pair):
         return Unsupported(f"the kernels cut nothing off the source, got padding {node.params['padding']}")
-    return _unsupported_precision(node)
-
-
-def _unsupported_precision(node: Node) -> Unsupported | None:
-    """A reason if the program asks for a particular algorithm."""
-    asked = node.params.get("precision")
-    for precision in asked if isinstance(asked, tuple) else (asked,):
-        if precision is not None and not isinstance(precision, lax.Precision):
-            return Unsupported(f"a particular algorithm is asked for, {precision}")
-    if node.params.get("out_sharding") is not None:
-        return Unsupported("the result's sharding is prescribed")
     return None
 
 

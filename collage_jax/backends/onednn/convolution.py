@@ -9,10 +9,11 @@ from typing import Any
 from jax import lax
 
 from ...graph.ir import Constant, Graph, Node, Value
+from ...graph.windows import Window
 from ..base import Unsupported
 from .call import Call, Operand
 from .memory import dtype_name, row_major, times
-from .taps import Window, trimmed
+from .taps import trimmed
 from .views import View
 
 
@@ -57,7 +58,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
     low, high = zip(*_padding(node), strict=True)
     if min(*low, *high) < 0:
         return Unsupported(f"oneDNN convolutions take no negative padding, got {_padding(node)}")
-    found = trimmed(_windows(node))
+    found = trimmed(_windows(node), high)
     if found is not None:
         taps, low, high = found
         call = replace(call, weights=_sliced(rhs, rhs_spec, taps, feature_groups))
@@ -74,7 +75,9 @@ def _windows(node: Node) -> list[Window]:
         strict=True,
     )
     steps = zip(params["window_strides"], params["rhs_dilation"], _padding(node), strict=True)
-    return [Window(*size, int(stride), int(gap), *pads) for size, (stride, gap, pads) in zip(sizes, steps, strict=True)]
+    return [
+        Window(*size, int(stride), int(gap), low) for size, (stride, gap, (low, _)) in zip(sizes, steps, strict=True)
+    ]
 
 
 def _sliced(kernel: Value, rhs_spec: Sequence[int], taps: Sequence[slice], feature_groups: int) -> Operand:

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from math import prod
 
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from ...graph.ir import Constant, Node, Value
+from ...graph.ir import Node, Value
 from ..base import Unsupported
+from ..own_kernels import refused_arrays
 from .product import DIMENSIONS, Product, Weights
 
 
 def plan(node: Node) -> Product | Unsupported:
     """``node``, a ``dot_general`` or ``conv_general_dilated``, as the kernels see it."""
-    refusal = _refusal(node)
+    refusal = refused_arrays(node)
     if refusal is not None:
         return refusal
     return ANCHORS[node.op](node)
@@ -99,23 +98,6 @@ def _weights(value: Value, summed: Sequence[int]) -> Weights:
     if list(filter(is_long, (*columns, *summed))) == in_order:
         return Weights(value, 1, depth)
     return Weights(value, value.size // depth, 1, lambda array: jnp.transpose(array, (*summed, *columns)))
-
-
-def _refusal(node: Node) -> Unsupported | None:
-    lhs, rhs = node.inputs
-    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
-        return Unsupported("an operand is a scalar of the program")
-    if any(v.dtype != np.float32 for v in (lhs, rhs, node.out)):
-        return Unsupported(f"the kernels take float32, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}")
-    if min(lhs.size, rhs.size, node.out.size) == 0:
-        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
-    asked = node.params.get("precision")
-    for precision in asked if isinstance(asked, tuple) else (asked,):
-        if precision is not None and not isinstance(precision, lax.Precision):
-            return Unsupported(f"a particular algorithm is asked for, {precision}")
-    if node.params.get("out_sharding") is not None:
-        return Unsupported("the result's sharding is prescribed")
-    return None
 
 
 #: How to see a node as a product, by operation.

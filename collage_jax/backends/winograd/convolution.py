@@ -21,11 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from jax import lax
 
-from ...graph.ir import Constant, Node, Value
+from ...graph.ir import Node, Value
+from ...graph.windows import Window
 from ..base import Unsupported
+from ..own_kernels import precisions, refused_arrays
 
 MULTIPLE = 16  # of channels
 
@@ -100,7 +101,8 @@ def plan(node: Node) -> Convolution | Unsupported:
     src, dst = ((v.shape[0], *([1] if in_2d else []), *v.shape[1:]) for v in (lhs, node.out))
     # In two dimensions there is one tap.
     size, stride, gap, pad = (1, 1, 1, 0) if in_2d else (kernel[0], strides[0], dilation[0], pads[0])
-    taps = _taps(size, stride, gap, pad, src[1], dst[1])
+    meeting = Window(src[1], dst[1], size, stride, gap, pad).meeting()
+    taps = slice(meeting.start, meeting.stop)
     return Convolution(
         nodes=(node,),
         labels=("conv",),
@@ -113,26 +115,17 @@ def plan(node: Node) -> Convolution | Unsupported:
         dst=dst,
         depth=(taps.stop - taps.start, stride, gap),
         pads=(pad - taps.start * gap, pads[-2], pads[-1]),
-        exact=any(p not in (None, lax.Precision.DEFAULT) for p in _precisions(node)),
+        exact=any(p not in (None, lax.Precision.DEFAULT) for p in precisions(node)),
     )
 
 
-def _taps(size: int, stride: int, gap: int, pad: int, depth: int, out_depth: int) -> slice:
-    """The taps that meet the source at any output depth, and those between them; at least one."""
-    meet = [t for t in range(size) if any(0 <= o * stride - pad + t * gap < depth for o in range(out_depth))] or [0]
-    return slice(meet[0], meet[-1] + 1)
-
-
 def _refusal(node: Node) -> Unsupported | None:
-    lhs, rhs = node.inputs
-    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
-        return Unsupported("an operand is a scalar of the program")
-    if any(v.dtype != np.float32 for v in (lhs, rhs, node.out)):
-        return Unsupported(f"the kernels take float32, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}")
+    lhs = node.inputs[0]
+    refusal = refused_arrays(node)
+    if refusal is not None:
+        return refusal
     if lhs.ndim not in (4, 5):
         return Unsupported(f"the kernels have 2 or 3 spatial dimensions, got {lhs.ndim - 2}")
-    if min(*lhs.shape, *rhs.shape, *node.out.shape) == 0:
-        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
     lhs_spec, _, out_spec = node.params["dimension_numbers"]
     last = (0, lhs.ndim - 1, *range(1, lhs.ndim - 1))
     if tuple(lhs_spec) != last or tuple(out_spec) != last:
@@ -141,16 +134,6 @@ def _refusal(node: Node) -> Unsupported | None:
         return Unsupported("the kernels have no groups")
     if any(n != 1 for n in _numbers(node, "lhs_dilation")):
         return Unsupported("the kernels have no transposed convolutions")
-    return _unsupported_precision(node)
-
-
-def _unsupported_precision(node: Node) -> Unsupported | None:
-    """A reason if the program asks for a particular algorithm."""
-    for precision in _precisions(node):
-        if precision is not None and not isinstance(precision, lax.Precision):
-            return Unsupported(f"a particular algorithm is asked for, {precision}")
-    if node.params.get("out_sharding") is not None:
-        return Unsupported("the result's sharding is prescribed")
     return None
 
 
