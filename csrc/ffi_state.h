@@ -1,8 +1,6 @@
 // What every native module needs to be an XLA FFI library: a state type, and no exception that gets out.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <exception>
 #include <memory>
 #include <string>
@@ -13,9 +11,8 @@
 namespace collage {
 
 namespace ffi = xla::ffi;
-namespace py = pybind11;
 
-// `T` becomes what the instantiate stage returns and the execute stage reads: `struct Plan : FfiState<Plan>`.
+// `T` becomes what the instantiate stage returns and the execute stage reads: `struct State : Plan, FfiState<State>`.
 template <typename T>
 struct FfiState {
   inline static ffi::TypeId id = {};
@@ -44,18 +41,6 @@ ffi::ErrorOr<std::unique_ptr<T>> GuardedState(Function&& function) {
   ffi::Error error = Guarded([&] { state = std::forward<Function>(function)(); });
   if (error.failure()) return ffi::Unexpected(std::move(error));
   return state;
-}
-
-// The two dictionaries that `jax.ffi.register_ffi_target` and `jax.ffi.register_ffi_type` take.
-inline py::dict TargetStages(XLA_FFI_Handler* instantiate, XLA_FFI_Handler* execute) {
-  return py::dict(py::arg("instantiate") = py::capsule(reinterpret_cast<void*>(instantiate)),
-                  py::arg("execute") = py::capsule(reinterpret_cast<void*>(execute)));
-}
-
-template <typename T>
-py::dict StateType() {
-  return py::dict(py::arg("type_id") = py::capsule(static_cast<void*>(&T::id)),
-                  py::arg("type_info") = py::capsule(static_cast<void*>(T::info())));
 }
 
 }  // namespace collage

@@ -2,34 +2,35 @@
 // and the same kernels as steps of programs.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "ffi_state.h"
-#include "step.h"
+#include "bindings.h"
 #include "tokens.h"
 
 namespace collage {
 
-// `Plan` is an FfiState and a Step, made of a spec; `Plan::kVersion` names the layout of its packed weights and of its
+// `Plan` is a Step made of a spec; `Plan::kVersion` names the layout of its packed weights and of its
 // specs.
 template <typename Plan>
 struct KernelModule {
-  static std::unique_ptr<Plan> Make(std::string_view spec, std::string_view version) {
+  struct State final : Plan, FfiState<State> {
+    using Plan::Plan;
+  };
+
+  static std::unique_ptr<State> Make(std::string_view spec, std::string_view version) {
     if (version != Plan::kVersion)
       throw SpecError("this program was compiled for version " + std::string(version) + " of the kernels, loaded is " +
                       std::string(Plan::kVersion) + ": compile it again");
-    return std::make_unique<Plan>(spec);
+    return std::make_unique<State>(spec);
   }
 
   static std::unique_ptr<Step> MakeStep(std::string_view spec, std::string_view version) { return Make(spec, version); }
 
-  static ffi::ErrorOr<std::unique_ptr<Plan>> Instantiate(std::string_view spec, std::string_view version) {
-    return GuardedState<Plan>([&] { return Make(spec, version); });
+  static ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view spec, std::string_view version) {
+    return GuardedState<State>([&] { return Make(spec, version); });
   }
 
   static void* Data(const ffi::AnyBuffer& buffer, const std::string& what, size_t bytes) {
@@ -40,7 +41,7 @@ struct KernelModule {
     return buffer.untyped_data();
   }
 
-  static ffi::Error Execute(Plan* plan, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
+  static ffi::Error Execute(State* plan, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
     return Guarded([&] {
       const std::vector<size_t> bytes = plan->OperandBytes();
       if (arguments.size() != bytes.size())
@@ -65,7 +66,7 @@ struct KernelModule {
 
   static XLA_FFI_Error* ExecuteHandler(XLA_FFI_CallFrame* frame) {
     static auto* handler = ffi::Ffi::Bind()
-                               .template Ctx<ffi::State<Plan>>()
+                               .template Ctx<ffi::State<State>>()
                                .RemainingArgs()
                                .RemainingRets()
                                .template Attrs<ffi::Dictionary>()  // decoded already, but a stage must take all
@@ -83,7 +84,7 @@ struct KernelModule {
     });
     module.def("type_registrations", [target] {
       py::dict types;
-      types[target] = StateType<Plan>();
+      types[target] = StateType<State>();
       return types;
     });
     module.def("version", [] { return std::string(Plan::kVersion); });

@@ -2,8 +2,6 @@
 // FFI call carries, and hands the maker out as a capsule.
 #pragma once
 
-#include <pybind11/pybind11.h>
-
 #include <cstddef>
 #include <memory>
 #include <string_view>
@@ -27,9 +25,5 @@ using StepMaker = std::unique_ptr<Step> (*)(std::string_view spec, std::string_v
 
 // Extensions are built together, so that they agree on what a Step is; another layout of it needs another name.
 constexpr const char* kStepMaker = "collage_jax.step_maker.v1";
-
-inline pybind11::capsule StepMakerCapsule(StepMaker maker) {
-  return pybind11::capsule(reinterpret_cast<const void*>(maker), kStepMaker);
-}
 
 }  // namespace collage

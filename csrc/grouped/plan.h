@@ -5,7 +5,6 @@
 #include <string_view>
 #include <vector>
 
-#include "../ffi_state.h"
 #include "../step.h"
 #include "layout.h"
 
@@ -16,7 +15,7 @@ struct Arrays {
   float* result;
 };
 
-class Plan : public FfiState<Plan>, public Step {
+class Plan : public Step {
  public:
   static constexpr std::string_view kVersion = "1";  // of the layout of packed weights and of the spec
 

@@ -4,8 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "../ffi_state.h"
-#include "../step.h"
+#include "../bindings.h"
 #include "library.h"
 #include "plan.h"
 #include "query.h"

@@ -5,14 +5,18 @@
 #include <string>
 #include <vector>
 
-#include "../ffi_state.h"
+#include "../bindings.h"
 #include "program.h"
 
 namespace collage::program {
 namespace {
 
-ffi::ErrorOr<std::unique_ptr<Program>> Instantiate(std::string_view spec) {
-  return GuardedState<Program>([&] { return std::make_unique<Program>(spec); });
+struct State final : Program, FfiState<State> {
+  using Program::Program;
+};
+
+ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view spec) {
+  return GuardedState<State>([&] { return std::make_unique<State>(spec); });
 }
 
 void Check(const std::string& what, size_t given, size_t wanted) {
@@ -26,7 +30,7 @@ void CheckCount(const char* what, size_t given, size_t wanted) {
     throw TextError("the program has " + std::to_string(wanted) + " " + what + ", got " + std::to_string(given));
 }
 
-ffi::Error Execute(Program* program, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
+ffi::Error Execute(State* program, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
   return Guarded([&] {
     CheckCount("inputs", arguments.size(), program->input_bytes().size());
     const size_t outputs_made = program->output_bytes().size();
@@ -57,7 +61,7 @@ auto InstantiateBinding() { return ffi::Ffi::BindInstantiate().Attr<std::string_
 
 auto ExecuteBinding() {
   return ffi::Ffi::Bind()
-      .Ctx<ffi::State<Program>>()
+      .Ctx<ffi::State<State>>()
       .RemainingArgs()
       .RemainingRets()
       .Attrs<ffi::Dictionary>();  // decoded already, but a stage must take all
@@ -73,7 +77,7 @@ PYBIND11_MODULE(_program, module) {
   module.def("registrations", [] {
     return py::dict(py::arg("collage_program_v1") = TargetStages(kInstantiate, kExecute));
   });
-  module.def("type_registrations", [] { return py::dict(py::arg("collage_program_v1") = StateType<Program>()); });
+  module.def("type_registrations", [] { return py::dict(py::arg("collage_program_v1") = StateType<State>()); });
   module.def(
       "register_library",
       [](const std::string& library, const py::capsule& maker) {

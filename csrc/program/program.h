@@ -7,14 +7,13 @@
 #include <string_view>
 #include <vector>
 
-#include "../ffi_state.h"
 #include "../step.h"
 #include "arena.h"
 #include "text.h"
 
 namespace collage::program {
 
-class Program : public FfiState<Program> {
+class Program {
  public:
   explicit Program(std::string_view text);
 
