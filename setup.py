@@ -7,6 +7,7 @@ accept older handlers, not the reverse.
 
 import os
 import platform
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -18,8 +19,8 @@ class Missing(Exception):
     """What an extension needs and the build does not have."""
 
 
-def native_extension(name: str, sources: str, headers: Path | None = None, library: Path | None = None) -> Extension:
-    """The extension ``name`` from ``csrc/<sources>``.
+def native_extension(name: str, folder: str, headers: Path | None = None, library: Path | None = None) -> Extension:
+    """The extension ``name`` from all that is in ``csrc/<folder>``.
 
     It records only the soname of ``library``, if it needs one, and no path: at run time the library has been opened
     before.
@@ -32,8 +33,8 @@ def native_extension(name: str, sources: str, headers: Path | None = None, libra
     link = [f"-L{library.parent}", f"-l:{library.name}"] if library else []
     return Extension(
         name,
-        sources=sorted(map(str, Path("csrc", sources).glob("*.cc"))),
-        depends=sorted(map(str, [*Path("csrc").glob("*.h"), *Path("csrc", sources).glob("*.h")])),
+        sources=sorted(map(str, Path("csrc", folder).rglob("*.cc"))),
+        depends=sorted(map(str, [*Path("csrc").glob("*.h"), *Path("csrc", folder).rglob("*.h")])),
         extra_compile_args=[
             *("-std=c++17", "-O3", "-g0", "-fopenmp", "-fvisibility=hidden"),
             *(f"-isystem{path}" for path in system),
@@ -54,23 +55,10 @@ def onednn() -> Extension:
     return native_extension("collage_jax._onednn", "onednn", Path(root, "include"), libraries[0])
 
 
-def own_kernels(name: str) -> Extension:
-    """One of our own libraries of kernels."""
+def kernels() -> Extension:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise Missing(f"there are no kernels for {platform.machine()}")
-    return native_extension(f"collage_jax._{name}", name)
-
-
-def winograd() -> Extension:
-    return own_kernels("winograd")
-
-
-def grouped() -> Extension:
-    return own_kernels("grouped")
-
-
-def sgemm() -> Extension:
-    return own_kernels("sgemm")
+    return native_extension("collage_jax._kernels", "kernels")
 
 
 def program() -> Extension:
@@ -99,11 +87,7 @@ def wheel_root(wheel: str, file_name: str) -> Path | None:
 
 
 class BuildOrSkip(build_ext):
-    """Builds several extensions at once, and says in one line what is skipped and why, which would be buried else."""
-
-    def finalize_options(self) -> None:
-        super().finalize_options()
-        self.parallel = self.parallel or os.cpu_count()
+    """Says in one line which extension is skipped and why, which would be buried else."""
 
     def build_extension(self, ext: Extension) -> None:
         try:
@@ -114,7 +98,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (entry, program, onednn, grouped, sgemm, winograd):
+    for make in (entry, program, onednn, kernels):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:
@@ -122,4 +106,8 @@ def extensions() -> list[Extension]:
     return found
 
 
+with suppress(ImportError):  # without pybind11 there is nothing to compile
+    from pybind11.setup_helpers import ParallelCompile
+
+    ParallelCompile().install()
 setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOrSkip})

@@ -48,11 +48,15 @@ def tasks_of_call(call: NativeCall, arguments: Sequence[Key], result: Key) -> li
     return [*tasks, Task(tuple(operands), (result,), direct, direct if can_hold(direct) else None)]
 
 
-def run_tasks(tasks: Sequence[Task], env: Env, wanted: Iterable[Key], times: dict[Key, Any] | None = None) -> None:
+#: What the calls that ran in one program made, and the microseconds that each took, in one array.
+Times: TypeAlias = list[tuple[tuple[Key, ...], Any]]
+
+
+def run_tasks(tasks: Sequence[Task], env: Env, wanted: Iterable[Key], times: Times | None = None) -> None:
     """Put what ``tasks`` make and anybody reads into ``env``, native calls that can run in a row joined into one.
 
-    ``env`` holds the arrays to begin with; ``wanted`` are the keys that are read afterwards. ``times`` gets the
-    microseconds of each call that ran as a step, by the key of its result.
+    ``env`` holds the arrays to begin with; ``wanted`` are the keys that are read afterwards. ``times`` gets an entry
+    for each program.
     """
     last_read = dict.fromkeys(wanted, len(tasks))
     phases = _phases(tasks, set(env))
@@ -94,7 +98,7 @@ def _phases(tasks: Sequence[Task], known: set[Key]) -> list[tuple[bool, list[Tas
     return phases
 
 
-def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key], times: dict[Key, Any] | None) -> None:
+def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key], times: Times | None) -> None:
     """Run a phase of native calls and changes of shape as one program."""
     origin: dict[Key, Key] = {}  # of an array with another shape: the one whose memory it is
     shapes: dict[Key, tuple[int, ...]] = {}
@@ -114,7 +118,7 @@ def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key], times: di
     results = program(steps, inputs, outputs, times is not None)(*(env[key] for key in inputs))
     if times is not None:
         *results, took = results
-        times.update((step.result, took[i]) for i, step in enumerate(steps))
+        times.append((tuple(step.result for step in steps), took))
     env.update(zip(outputs, results, strict=True))
     for key in every:
         if key in origin and key in read_later:

@@ -14,13 +14,16 @@ from .graph.evaluate import Env, read, run_node
 from .graph.ir import Constant, Node, Value
 from .graph.region import Region
 from .graph.split import Split
-from .joining import Key, Task, run_tasks, tasks_of_call
+from .joining import Key, Task, Times, run_tasks, tasks_of_call
 from .native_call import NativeCall
 from .plan import Plan
 
 #: What is made once from frozen inputs, as ordinary arrays: the values that are used as they are, and what each kernel
 #: with frozen operands made of them.
 Prepared: TypeAlias = tuple[list[Any], list[tuple[Any, ...]]]
+
+#: In place of a region's number: a step that is no region of the plan.
+APART = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +40,9 @@ class Lowered:
 def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool = False) -> Lowered:
     """Lower ``plan``, a plan for ``split.each``.
 
-    ``timed`` makes ``run`` return the outputs and, for regions of ``plan.placed`` by their number, the microseconds
-    that they took within the program; regions that run apart are left out.
+    ``timed`` makes ``run`` return the outputs and, for each program of joined calls, the microseconds that its steps
+    took, by the steps' numbers in ``plan.placed`` (``APART`` for a step that belongs to none). Regions that run alone
+    are left out.
     """
     steps = plan.steps
     frozen = frozenset(split.kept)
@@ -81,12 +85,14 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
             else:
                 (node,) = region.nodes
                 tasks.append(_node_task(node, placed_params(plan, node, backends)))
-        times: dict[Key, Any] | None = {} if timed else None
+        times: Times | None = [] if timed else None
         run_tasks(tasks, env, [v for v in outputs if not isinstance(v, Constant)], times)
         results = [v.val if isinstance(v, Constant) else env[v] for v in outputs]
         if times is None:
             return results
-        return results, {i: times[r.exits[0]] for i, (r, _) in enumerate(plan.placed) if r.exits[0] in times}
+        # The arrays as they are: to XLA each element that it takes out is a kernel to compile.
+        number: dict[Key, int] = {region.exits[0]: i for i, (region, _) in enumerate(plan.placed)}
+        return results, {tuple(number.get(key, APART) for key in keys): took for keys, took in times}
 
     return Lowered(prepare, run)
 

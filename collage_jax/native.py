@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,19 @@ def short_spinning() -> Iterator[None]:
     finally:
         for name in _ENVIRONMENT:  # child processes are not ours to configure
             del os.environ[name]
+
+
+def extension(name: str) -> ModuleType:
+    """The native module ``name`` of this package; a dot stands before one that lies inside an extension.
+
+    Raises ``ImportError`` where it was not built.
+    """
+    outer, *inner = name.split(".")
+    with short_spinning():
+        module = importlib.import_module(f"collage_jax.{outer}")
+    for part in inner:
+        module = getattr(module, part)
+    return module
 
 
 def hint() -> str:

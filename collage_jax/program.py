@@ -7,7 +7,6 @@ between them lie in memory that is fresh in every call. A program does neither. 
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .native import register, short_spinning
+from . import native
 from .native_call import NativeCall
 
 #: The FFI target; attribute ``spec`` is the program's text.
@@ -79,9 +78,8 @@ def _lines(steps: Iterable[Step], names: dict[Hashable, str]) -> Iterable[str]:
 @cache
 def _load() -> ModuleType | None:
     try:
-        with short_spinning():
-            module = importlib.import_module("collage_jax._program")
-        register(module)
+        module = native.extension("_program")
+        native.register(module)
     except (ImportError, RuntimeError):  # every kernel then stays a call of its own
         return None
     return module
@@ -89,7 +87,7 @@ def _load() -> ModuleType | None:
 
 def _offers_steps(module: ModuleType, extension: str) -> bool:
     if extension not in _known:
-        library = importlib.import_module(f"collage_jax.{extension}")
+        library = native.extension(extension)
         if not hasattr(library, "step_maker"):
             return False
         module.register_library(extension, library.step_maker())

@@ -69,7 +69,7 @@ def results(region, arrays):
     assert isinstance(run, NativeCall)
     yield jax.jit(run)(*arrays)
     prepared = BACKEND.emit_frozen(region, frozenset(region.entries[1:]))
-    assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_grouped"
+    assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_kernels.grouped"
     yield jax.jit(prepared.run)(*jax.jit(prepared.prepare)(*arrays[1:]), arrays[0])
 
 

@@ -66,7 +66,7 @@ def results(region, arrays):
     yield jax.jit(run)(*arrays)
     frozen = min(1, len(arrays) - 1)  # entries before it are not
     prepared = BACKEND.emit_frozen(region, frozenset(region.entries[frozen:]))
-    assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_sgemm"
+    assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_kernels.sgemm"
     yield jax.jit(prepared.run)(*jax.jit(prepared.prepare)(*arrays[frozen:]), *arrays[:frozen])
 
 

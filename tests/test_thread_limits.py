@@ -33,8 +33,7 @@ assert np.abs(got - jax.nn.relu(x @ w)).max() < 1e-3
 def test_products_are_right_whatever_threads_there_are(name: str, setting: dict[str, str]) -> None:
     if (missing := get(name).available()) is not None:
         pytest.skip(missing.reason)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **setting}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(name=name)], env=environment, capture_output=True, text=True, check=False
-    )
+    # -P: what is installed, not the source tree that the tests may stand in.
+    command = [sys.executable, "-P", "-c", PROGRAM.format(name=name)]
+    done = subprocess.run(command, env=os.environ | setting, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,10 @@
-"""What the backends with kernels of our own share: one operation with what is fused to it, by one extension each.
+"""What the backends with kernels of our own share: one operation with what is fused to it, by one native module each.
 
 *work*: what one call of the kernels does; it begins with an anchor node and grows along what follows.
 """
 
 from __future__ import annotations
 
-import importlib
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +15,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from jax import lax
 
+from .. import native
 from ..graph.ir import Constant, Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region
-from ..native import hint, register, short_spinning
 from .base import Backend, PreparedKernel, Proposal, Unsupported
 
 
@@ -38,7 +37,7 @@ W = TypeVar("W", bound=Work)
 
 
 class OwnKernels(Backend, Generic[W]):
-    """A backend of one extension. ``anchors`` are the operations that work begins with, ``extension`` its module."""
+    """A backend of one native module, ``extension``. ``anchors`` are the operations that work begins with."""
 
     kind = "kernel-library"
     platforms = ("cpu",)
@@ -166,7 +165,7 @@ _lock = threading.Lock()
 
 
 def load(extension: str) -> ModuleType | Unsupported:
-    """The extension of that name, or the reason why it cannot be used. Creates JAX's CPU client."""
+    """The native module of that name, or the reason why it cannot be used. Creates JAX's CPU client."""
     with _lock:
         return _load(extension)
 
@@ -174,11 +173,10 @@ def load(extension: str) -> ModuleType | Unsupported:
 @cache
 def _load(extension: str) -> ModuleType | Unsupported:
     try:
-        with short_spinning():
-            module = importlib.import_module(f"collage_jax.{extension}")
+        module = native.extension(extension)
     except ImportError as error:
-        return Unsupported(f"its extension cannot be imported: {error}{hint()}")
+        return Unsupported(f"its extension cannot be imported: {error}{native.hint()}")
     if not module.instruction_set():
         return Unsupported("there are kernels for processors with AVX2 and FMA, or with AVX-512, and this has neither")
-    register(module)
+    native.register(module)
     return module

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..candidates import XLA, Candidates
 from ..costs import Cost, Measured
-from ..lowering import Lowered
+from ..lowering import APART, Lowered
 from ..plan import Plan
 
 #: Kernels up to this many times slower alone than the best are tried inside.
@@ -91,7 +91,12 @@ def _ready(lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any]) -> Ca
 
     def call() -> Mapping[int, Any]:
         _, times = jax.block_until_ready(compiled(prepared, *others))
-        return jax.device_get(times)
+        return {
+            number: us
+            for numbers, took in jax.device_get(times).items()
+            for number, us in zip(numbers, took, strict=True)
+            if number != APART
+        }
 
     call()
     return call

@@ -190,10 +190,10 @@ def _lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> C
     if kernel is None:
         lowered = jax.jit(backend.emit(region)).lower(*arrays)
         return lambda: _Runner(lowered.compile(), None, is_frozen)
-    prepare = jax.jit(kernel.prepare)
-    prepared = prepare(*(a for a, f in zip(arrays, is_frozen, strict=True) if f))
-    lowered = jax.jit(kernel.run).lower(*prepared, *(a for a, f in zip(arrays, is_frozen, strict=True) if not f))
-    return lambda: _Runner(lowered.compile(), prepare, is_frozen)
+    prepare = jax.jit(kernel.prepare).lower(*(a for a, f in zip(arrays, is_frozen, strict=True) if f))
+    others = (a for a, f in zip(arrays, is_frozen, strict=True) if not f)
+    lowered = jax.jit(kernel.run).lower(*prepare.out_info, *others)
+    return lambda: _Runner(lowered.compile(), prepare.compile(), is_frozen)
 
 
 class _ReferenceFailed(Exception):

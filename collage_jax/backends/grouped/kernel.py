@@ -17,7 +17,7 @@ from .convolution import Convolution
 TARGET = "collage_grouped_v1"
 
 #: The extension, whose kernels can be steps of a program.
-STEP = "_grouped"
+STEP = "_kernels.grouped"
 
 
 def kernel(conv: Convolution, region: Region, version: str) -> NativeCall:

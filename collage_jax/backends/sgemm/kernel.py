@@ -17,7 +17,7 @@ from .product import Product
 TARGET = "collage_sgemm_v1"
 
 #: The extension, whose kernels can be steps of a program.
-STEP = "_sgemm"
+STEP = "_kernels.sgemm"
 
 
 def kernel(product: Product, region: Region, version: str) -> NativeCall:

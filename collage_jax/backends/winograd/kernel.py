@@ -16,7 +16,7 @@ from .convolution import Convolution
 TARGET = "collage_winograd_v1"
 
 #: The extension, whose kernels can be steps of a program.
-STEP = "_winograd"
+STEP = "_kernels.winograd"
 
 
 def kernel(conv: Convolution, region: Region, tile: int, version: str) -> NativeCall:

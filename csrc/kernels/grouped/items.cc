@@ -1,7 +1,7 @@
 // An item of work: some rows of one image, in one block of channels; and the weights of a block.
 #include <algorithm>
 
-#include "../scratch.h"
+#include "../../scratch.h"
 #include "plan.h"
 
 namespace collage::grouped {

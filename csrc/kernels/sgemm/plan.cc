@@ -2,7 +2,7 @@
 
 #include <omp.h>
 
-#include "../scratch.h"
+#include "../../scratch.h"
 
 namespace collage::sgemm {
 namespace {

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../step.h"
+#include "../../step.h"
 #include "layout.h"
 
 namespace collage::grouped {

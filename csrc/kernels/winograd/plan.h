@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "../step.h"
+#include "../../step.h"
 #include "kernels.h"
 #include "problem.h"
 

@@ -1,4 +1,4 @@
-// What the extensions with kernels of our own have in common: one XLA FFI target that runs any spec on float32 arrays,
+// What our own libraries of kernels have in common: one XLA FFI target that runs any spec on float32 arrays,
 // and the same kernels as steps of programs.
 #pragma once
 
@@ -7,13 +7,12 @@
 #include <string_view>
 #include <vector>
 
-#include "bindings.h"
-#include "tokens.h"
+#include "../bindings.h"
+#include "../tokens.h"
 
 namespace collage {
 
-// `Plan` is a Step made of a spec; `Plan::kVersion` names the layout of its packed weights and of its
-// specs.
+// `Plan` is a Step made of a spec; `Plan::kVersion` names the layout of its packed weights and of its specs.
 template <typename Plan>
 struct KernelModule {
   struct State final : Plan, FfiState<State> {
@@ -76,7 +75,7 @@ struct KernelModule {
   }
 
   // `instruction_set` gives the best kernels for this processor, "" if it has none.
-  static void Define(py::module_& module, const char* target, std::string (*instruction_set)(), int (*threads)()) {
+  static void Define(py::module_ module, const char* target, std::string (*instruction_set)(), int (*threads)()) {
     module.def("registrations", [target] {
       py::dict stages;
       stages[target] = TargetStages(InstantiateHandler, ExecuteHandler);

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "../scratch.h"
+#include "../../scratch.h"
 
 namespace collage::grouped {
 namespace {

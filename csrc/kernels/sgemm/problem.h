@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "../tokens.h"
+#include "../../tokens.h"
 #include "kernels.h"
 
 namespace collage::sgemm {

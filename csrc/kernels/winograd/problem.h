@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "../tokens.h"
+#include "../../tokens.h"
 
 namespace collage::winograd {
 

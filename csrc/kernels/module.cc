@@ -1,0 +1,18 @@
+// collage_jax._kernels: our own libraries of kernels. One extension, for most of an extension's build time goes to what
+// shows it to Python; a submodule and an XLA FFI target for each library.
+#include "grouped/plan.h"
+#include "kernel_module.h"
+#include "sgemm/plan.h"
+#include "winograd/plan.h"
+
+PYBIND11_MODULE(_kernels, module) {
+  using namespace collage;
+  module.doc() = "kernels of our own behind XLA's foreign function interface";
+  auto library = [&](const char* name, const char* what) { return module.def_submodule(name, what); };
+  KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
+                                      grouped::InstructionSet, grouped::Threads);
+  KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1", sgemm::InstructionSet,
+                                    sgemm::Threads);
+  KernelModule<winograd::Plan>::Define(library("winograd", "Winograd convolutions"), "collage_winograd_v1",
+                                       winograd::InstructionSet, winograd::Threads);
+}
