@@ -8,6 +8,7 @@ in the same rounds: whether to fuse is decided by differences that the machine's
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -63,7 +64,9 @@ def measure(
     What ``store`` knows is not measured again; past ``deadline`` (of ``time.perf_counter``) nothing is.
     """
     groups: dict[str, dict[str, Candidate]] = {}
+    uses: Counter[str] = Counter()
     for candidate in candidates:
+        uses[candidate.key] += candidate.backend == XLA
         groups.setdefault(candidate.key, {}).setdefault(candidate.backend, candidate)
     pending: list[Group] = []
     for group in groups.values():
@@ -80,7 +83,7 @@ def measure(
             pending.append({name: c for name, c in group.items() if name not in failed})
     families = _families(pending)
     # Those with most work first: if time runs out, what is missing matters least.
-    families.sort(key=lambda family: max(map(_work, family)), reverse=True)
+    families.sort(key=lambda family: max(_work(g) * uses[g[XLA].key] for g in family), reverse=True)
     for family in families:
         for group, found in zip(family, measure_family(family, backends, deadline), strict=True):
             for name, cost in found.items():
@@ -104,11 +107,13 @@ def _families(groups: Sequence[Group]) -> list[list[Group]]:
 
 
 def _work(group: Group) -> float:
-    """A rough measure of a region's work: bytes moved, and products made."""
+    """A rough measure of what a region is to XLA: bytes moved, and products made."""
     region = group[XLA].region
     values = (*region.entries, *region.exits)
     primitives = [p for node in region.nodes for p in node.primitives]
-    products = sum(reduction_length(p) * p.outputs[0].size for p in primitives)
+    # On CPUs a convolution in groups takes XLA at least as long as one without.
+    groups = [p.params.get("feature_group_count", 1) * p.params.get("batch_group_count", 1) for p in primitives]
+    products = sum(reduction_length(p) * p.outputs[0].size * g for p, g in zip(primitives, groups, strict=True))
     return sum(v.nbytes for v in values) + products
 
 

@@ -17,7 +17,7 @@ from .race import BrokeDown, race
 
 XLA_ALONE = "xla alone"
 ROUNDS = 11
-SECONDS = 6.0
+SECONDS = 4.0
 #: A placement must be faster than XLA by this much (and by more than the measurement's own spread) to be used.
 MARGIN = 0.02
 #: How often a placement that is faster by the median, but not beyond the spread, is timed once more beside XLA.
