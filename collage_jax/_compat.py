@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jaxlib.version
 from jax._src import api_util as _api_util
+from jax._src import checkify as _checkify
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
@@ -34,6 +35,23 @@ jaxpr_as_fun = jex_core.jaxpr_as_fun
 
 #: ``is_top_level()``: True outside every JAX transformation. Bound once because it is on the path of each call.
 is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
+
+
+def is_for_here(lowering_context: Any) -> bool:
+    """True if what is lowered runs in this process, on its default backend: nobody exports it, to this or another."""
+    module = lowering_context.module_context
+    here = jax.default_backend()
+    names = {"gpu": {"cuda", "rocm"}}.get(here, {here})
+    return not module.lowering_parameters.for_export and names.issuperset(module.platforms)
+
+
+def check_as(primitive: Any, original_of: Callable[[dict[str, Any]], Any]) -> None:
+    """Have ``checkify`` look for errors in the closed jaxpr ``original_of(params)`` in place of ``primitive``."""
+
+    def rule(error: Any, enabled_errors: Any, *operands: Any, **params: Any) -> Any:
+        return _checkify.checkify_jaxpr(original_of(params), enabled_errors, error, *operands)
+
+    _checkify.error_checks[primitive] = rule
 
 
 def open_jaxpr(jaxpr: Any) -> tuple[Any, list[Any]]:

@@ -126,6 +126,10 @@ class Jitted(Entry):
         """As ``jax.jit(fun).trace``, of the placed program."""
         return self._inspectable(args, kwargs).trace(*args, **kwargs)
 
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``jax.jit(fun).eval_shape``."""
+        return self._plain.eval_shape(*args, **kwargs)
+
     def clear_cache(self) -> None:
         """Forget compiled programs, placements and packed arrays of this function. Costs stay known."""
         with self._lock:
@@ -204,7 +208,7 @@ class Jitted(Entry):
 
     def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool = False) -> Program:
         traced = self._undonated.trace(*args, **kwargs)
-        out_tree = jax.tree.structure(traced.out_info)
+        out_tree = traced.out_tree
         leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
         arrays = [_concrete(leaf, i) for i, leaf in enumerate(leaves)]
         dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
@@ -306,6 +310,9 @@ class Bound:
 
     def trace(self, *args: Any, **kwargs: Any) -> Any:
         return self.__func__.trace(self.__self__, *args, **kwargs)
+
+    def eval_shape(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__.eval_shape(self.__self__, *args, **kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Bound, (self.__func__, self.__self__)

@@ -21,6 +21,14 @@ class Plan:
     placed: tuple[tuple[Region, str], ...] = ()
     inner: Mapping[Node, Mapping[str, tuple[Plan, ...]]] = field(default_factory=dict)
 
+    @classmethod
+    def plain(cls, graph: Graph) -> Plan:
+        """The plan in which XLA runs everything."""
+        bodies = (
+            (n, {k: tuple(map(cls.plain, v)) for k, v in n.subgraphs.items()}) for n in graph.nodes if n.subgraphs
+        )
+        return cls(graph, inner=dict(bodies))
+
     @cached_property
     def steps(self) -> tuple[tuple[Region, str | None], ...]:
         """Regions in an order in which they can run; None stands for a node left to XLA.

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ._compat import Primitive, ad, batching, jaxpr_as_fun, mlir
+from ._compat import Primitive, ad, batching, check_as, is_for_here, jaxpr_as_fun, mlir
 
 NAME = "collage_jax_placed"
 
@@ -26,7 +26,8 @@ def bind(operands: Sequence[Any], original: Any, run: Run) -> list[Any]:
 def _lower(ctx: Any, *operands: Any, original: Any, run: Run) -> Any:
     # The partitioner would gather what several devices hold for a foreign call: they run the original instead.
     spread = (getattr(ctx.module_context.axis_context, "num_devices", 1) or 1) > 1
-    chosen = jaxpr_as_fun(original) if spread else run
+    # What is exported may run where these libraries are not, and JAX refuses to export their calls.
+    chosen = run if is_for_here(ctx) and not spread else jaxpr_as_fun(original)
     return mlir.lower_fun(lambda *xs: list(chosen(*xs)), multiple_results=True)(ctx, *operands)
 
 
@@ -59,3 +60,4 @@ placed_p.def_abstract_eval(lambda *operands, original, run: list(original.out_av
 mlir.register_lowering(placed_p, _lower)
 ad.primitive_jvps[placed_p] = _differentiate
 batching.primitive_batchers[placed_p] = _batch
+check_as(placed_p, lambda params: params["original"])

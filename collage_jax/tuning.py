@@ -13,7 +13,7 @@ from .backends import registry
 from .backends.base import Backend
 from .candidates import XLA, Candidate, Candidates, Refusal, find
 from .contenders import plans_to_time, refined_plan
-from .costs import Cost, CostKey, CostStore, Measured, MemoryStore
+from .costs import Cost, CostKey, CostStore, Failed, Measured, MemoryStore
 from .graph.fold import fold_channel_affine
 from .graph.ir import Graph, Node
 from .graph.split import split
@@ -75,7 +75,8 @@ def tune(
     if spread_over_devices:
         return stay("Arguments are spread over several devices: XLA alone partitions the program.")
     if not allowed:
-        return stay("No backend but XLA can be used here.")
+        excluded = settings.backends is not None and not unavailable
+        return stay("`backends` allows none but XLA." if excluded else "No backend but XLA can be used here.")
     frozen_values = [graph.inputs[i] for i in frozen]
     parts = split(fold_channel_affine(graph, frozen_values), frozen_values)
     parts = replace(parts, each=recognise_all(parts.each))
@@ -88,6 +89,7 @@ def tune(
     notes: list[str] = []
     measuring_until = min(deadline, time.perf_counter() + 0.8 * settings.budget_s)
     costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
+    notes += _gaps(costs, settings)
     # "cached" may time nothing, the machine included.
     charges = Charges(handover_us_per_byte() if settings.tune != "cached" else 0.0)
     choices = {g: choose(o, costs, charges) for g, o in options.items()}
@@ -100,8 +102,8 @@ def tune(
         build = partial(lower, split=parts, backends=backends, timed=True)
         plans |= refined_plan(plans, options[parts.each], costs, build, arrays, deadline, notes)
     programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
-    outcome = _decide(programs, *arrays, reference, settings, deadline)
-    rows = placed_regions(plans.get(outcome.winner or "", Plan(parts.each)), options, costs)
+    outcome = _decide(programs, *arrays, reference, settings, deadline) if programs else whole.stay(_why_plain(costs))
+    rows = placed_regions(plans.get(outcome.winner or "") or Plan.plain(parts.each), options, costs)
     placement = Placement(
         regions=rows,
         refusals=tuple(refusals),
@@ -125,8 +127,6 @@ def _decide(
     settings: Settings,
     deadline: float,
 ) -> whole.Outcome:
-    if not programs:
-        return whole.stay("XLA is the fastest on every region that was measured.")
     try:
         if settings.tune == "cached":
             return whole.trust(*next(iter(programs.items())))
@@ -183,6 +183,24 @@ def _costs(
     except KeyboardInterrupt:
         notes.append("Tuning was interrupted: the best of what was measured is used.")
     return costs, len(measured)
+
+
+def _gaps(costs: Mapping[tuple[str, str], Cost], settings: Settings) -> list[str]:
+    """A note on the regions without costs, if there are any."""
+    unknown = {key for (key, _), cost in costs.items() if isinstance(cost, Failed) and cost.stage == "budget"}
+    if not unknown:
+        return []
+    if settings.tune == "cached":
+        return [f'No costs of {len(unknown)} distinct regions are known, and tune="cached" measures none.']
+    spent = f"The budget of {settings.budget_s:g} s was spent"
+    return [f"{spent} before {len(unknown)} distinct regions were measured."]
+
+
+def _why_plain(costs: Mapping[tuple[str, str], Cost]) -> str:
+    """Why no plan is worth timing as a whole."""
+    if any(isinstance(cost, Measured) and name != XLA for (_, name), cost in costs.items()):
+        return "XLA is the fastest on every region that was measured."
+    return "No kernel but XLA's own was right and timed."
 
 
 def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:

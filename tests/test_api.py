@@ -678,3 +678,42 @@ def test_no_warning_is_given_that_jit_does_not_give():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         collage_jax.jit(layer)(X, W)
+
+
+@jax.tree_util.register_pytree_node_class
+class Strict:
+    """A pytree that holds arrays and nothing else."""
+
+    def __init__(self, array):
+        assert isinstance(array, jax.Array)
+        self.array = array
+
+    def tree_flatten(self):
+        return (self.array,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def test_results_may_be_pytrees_that_take_arrays_alone():
+    got = collage_jax.jit(lambda x, w: Strict(x @ w))(X, W)
+    assert_like_jit(got.array, X @ W)
+
+
+def test_eval_shape_is_that_of_jit():
+    class Model:
+        @collage_jax.jit
+        def apply(self, x):
+            return x @ W
+
+    jax.tree_util.register_static(Model)
+    assert collage_jax.jit(lambda x, w: x @ w).eval_shape(X, W) == jax.eval_shape(lambda x, w: x @ w, X, W)
+    assert Model().apply.eval_shape(X) == jax.eval_shape(lambda x: x @ W, X)
+
+
+def test_results_may_be_of_less_than_a_byte():
+    def narrow(x, w):
+        return (x @ w).astype(jnp.float4_e2m1fn)
+
+    assert_like_jit(collage_jax.jit(narrow)(X, W).astype(jnp.float32), jax.jit(narrow)(X, W).astype(jnp.float32))

@@ -55,7 +55,6 @@ def only(fun, *args, **options):
 ACTIVATIONS = {
     "jax relu": (jax.nn.relu, "relu", {}),
     "max(0, x)": (lambda x: jnp.maximum(0, x), "relu", {}),
-    "where(x > 0, x, 0)": (lambda x: jnp.where(x > 0, x, 0), "relu", {}),
     "where(x < 0, 0, x)": (lambda x: jnp.where(x < 0, 0.0, x), "relu", {}),
     "jax relu6": (jax.nn.relu6, "relu6", {}),
     "clip 0 6": (lambda x: jnp.clip(x, 0, 6), "relu6", {}),
@@ -122,6 +121,8 @@ def test_activation_is_recognised_with_constants_rounded_to_narrow_dtypes(name, 
 NOT_ACTIVATIONS = {
     "relu of a square's twin": (lambda x: jnp.maximum(x, 1e-3), "relu"),
     "where(x > 1, x, 0)": (lambda x: jnp.where(x > 1, x, 0), "relu"),
+    "where(x > 0, x, 0), 0 for NaN": (lambda x: jnp.where(x > 0, x, 0), "relu"),
+    "where(x >= 0, x, 0), 0 for NaN": (lambda x: jnp.where(x >= 0, x, 0), "relu"),
     "where(x > 0, 0, x)": (lambda x: jnp.where(x > 0, 0.0, x), "relu"),
     "gelu with another cubic term": (
         lambda x: 0.5 * x * (1 + jnp.tanh(SQRT_2_PI * (x + 0.0447 * x**3))),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from api_fakes import assert_like_jit, is_placed, products, use
+from api_fakes import assert_like_jit, is_placed, products, use, use_fake
 from fakes import (
     Fake,
     raises_at_compile,
@@ -18,7 +18,7 @@ from fakes import (
 
 import collage_jax
 from collage_jax.backends import registry
-from collage_jax.backends.base import Proposal
+from collage_jax.backends.base import Backend, Proposal
 from collage_jax.dispatch import _concrete
 from collage_jax.lowering import Lowered
 from collage_jax.measure import whole
@@ -243,3 +243,41 @@ def test_nan_where_results_are_finite_is_wrong():
 def test_a_variance_drawn_for_a_shape_has_a_root():
     array = _concrete(jax.ShapeDtypeStruct((1000,), jnp.float32), 0)
     assert float(array.min()) >= 0
+
+
+def tanh_of_product(x):
+    return jnp.tanh(x @ x)
+
+
+@pytest.mark.parametrize(
+    ("options", "notes"),
+    [
+        ({"budget_s": 0}, ["The budget of 0 s was spent before 1 ", "No kernel but XLA's own was right and timed."]),
+        ({"tune": "cached"}, ["No costs of 1 ", "No kernel but XLA's own was right and timed."]),
+        ({"backends": ["xla"]}, ["`backends` allows none but XLA."]),
+    ],
+    ids=["budget", "cached", "backends"],
+)
+def test_why_nothing_was_placed_is_said(options, notes, monkeypatch):
+    use_fake(monkeypatch)
+    said = collage_jax.jit(tanh_of_product, **options).placement(jnp.ones((4, 4))).notes
+    assert all(line.startswith(note) for line, note in zip(said, notes, strict=True)), said
+
+
+def test_the_body_of_a_loop_has_its_rows_where_xla_alone_is_used(monkeypatch):
+    use(monkeypatch, Fake("fake", products), whole_s=1.0)
+
+    def loop(x):
+        return jax.lax.fori_loop(0, 3, lambda i, x: tanh_of_product(x), x)
+
+    placement = collage_jax.jit(loop).placement(jnp.ones((4, 4)))
+    assert placement.is_xla
+    (product,) = (region for region in placement.regions if region.ops == ("dot_general",))
+    assert "fake" in product.alternatives
+
+
+def test_a_backend_whose_module_cannot_be_imported_is_unavailable_with_the_reason():
+    broken = registry._of_module("no_such_module")
+    assert isinstance(broken, Backend)
+    assert broken.name == "no_such_module"
+    assert "its module cannot be imported: ModuleNotFoundError" in (registry.why_unavailable(broken) or "")

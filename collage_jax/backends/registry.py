@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import jax
 
-from .base import Backend
+from ..graph.region import Region
+from .base import Backend, Unsupported
 
 REFERENCE = "xla"
 
@@ -34,9 +36,33 @@ class BackendInfo:
 def _builtin() -> dict[str, Backend]:
     """The backends of this package: every sibling module or package that holds a ``BACKEND``."""
     package = importlib.import_module(__package__ or "")
-    modules = (importlib.import_module(f"{__package__}.{m.name}") for m in pkgutil.iter_modules(package.__path__))
-    found = (getattr(module, "BACKEND", None) for module in modules)
+    found = (_of_module(m.name) for m in pkgutil.iter_modules(package.__path__))
     return {b.name: b for b in sorted(filter(None, found), key=lambda b: (b.name != REFERENCE, b.name))}
+
+
+def _of_module(name: str) -> Backend | None:
+    try:
+        return getattr(importlib.import_module(f"{__package__}.{name}"), "BACKEND", None)
+    except Exception as error:  # a broken backend must not break the others
+        if name == REFERENCE:
+            raise
+        return _Broken(name, f"its module cannot be imported: {type(error).__name__}: {error}")
+
+
+class _Broken(Backend):
+    """In place of a backend whose module cannot be imported."""
+
+    kind = "unknown"
+    platforms = ("cpu", "gpu", "tpu")
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self._reason = name, reason
+
+    def available(self) -> Unsupported:
+        return Unsupported(self._reason)
+
+    def emit(self, region: Region) -> Callable[..., Any]:
+        raise ValueError(self._reason)
 
 
 def reference() -> Backend:

@@ -44,6 +44,12 @@ def largest_error(got: Sequence[Any], wanted: Sequence[Any]) -> float:
     return max((relative_error(g, w) for g, w in zip(got, wanted, strict=True)), default=0.0)
 
 
+def other_form(got: Sequence[Any], wanted: Sequence[Any]) -> str | None:
+    """How the shapes and dtypes of two results differ, or None if they are the same."""
+    forms = [", ".join(f"{a.dtype}{list(a.shape)}" for a in arrays) for arrays in (got, wanted)]
+    return None if forms[0] == forms[1] else f"returns {forms[0] or 'nothing'}, XLA {forms[1]}"
+
+
 def tolerance(region: Region) -> float:
     """Largest ``relative_error`` a kernel for ``region`` may have: rounding grows with the root of the sum's length.
 

@@ -23,7 +23,7 @@ from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
 from ..costs import Cost, CostKey, CostStore, Failed, Measured
 from ..graph.ir import Node
-from .compare import largest_error, reduction_length, tolerance
+from .compare import largest_error, other_form, reduction_length, tolerance
 from .inputs import draw
 from .race import BrokeDown, quartile_spread, race
 
@@ -220,16 +220,16 @@ def _verify(
     allowed = tolerance(group[XLA].region)
     for name in [n for n in runners if n != XLA]:
         try:
-            error = largest_error(_outputs(runners[name].ready(arrays)()), wanted)
+            got = _outputs(runners[name].ready(arrays)())
+            error = largest_error(got, wanted)
         except Exception as failure:
             costs[name] = Failed("run", _first_line(failure))
             del runners[name]
             continue
         errors[name] = max(error, errors.get(name, 0.0))
         if not error <= allowed:
-            costs[name] = Failed(
-                "verify", f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
-            )
+            differs = f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
+            costs[name] = Failed("verify", other_form(got, wanted) or differs)
             del runners[name]
 
 

@@ -165,7 +165,7 @@ def _is_faster(ours: np.ndarray, theirs: np.ndarray) -> bool:
 def default_tolerance(outputs: Sequence[Any]) -> float:
     """The tolerance for results of these dtypes: that of the narrowest inexact one."""
     sizes = [
-        jnp.finfo(a.dtype).bits // 8
+        max(1, jnp.finfo(a.dtype).bits // 8)
         for a in outputs
         if jnp.issubdtype(getattr(a, "dtype", None) or "int32", jnp.inexact)
     ]

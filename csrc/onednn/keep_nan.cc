@@ -17,17 +17,18 @@ using dnnl::memory;
 // Bit patterns without their sign, as integers: those above infinity's are NaN.
 struct Float {
   using T = uint32_t;
-  static constexpr T kMagnitude = 0x7fffffff, kInfinity = 0x7f800000, kNan = 0x7fc00000;
+  static constexpr T kMagnitude = 0x7fffffff, kInfinity = 0x7f800000, kMinusInfinity = 0xff800000, kNan = 0x7fc00000;
 };
 struct Bfloat {
   using T = uint16_t;
-  static constexpr T kMagnitude = 0x7fff, kInfinity = 0x7f80, kNan = 0x7fc0;
+  static constexpr T kMagnitude = 0x7fff, kInfinity = 0x7f80, kMinusInfinity = 0xff80, kNan = 0x7fc0;
 };
 
 template <typename F>
-inline __attribute__((always_inline)) bool HasNan(const typename F::T* data, int64_t count) {
+inline __attribute__((always_inline)) bool SpoilsMaximum(const typename F::T* data, int64_t count) {
   typename F::T found = 0;
-  for (int64_t i = 0; i < count; ++i) found |= (data[i] & F::kMagnitude) > F::kInfinity;
+  for (int64_t i = 0; i < count; ++i)
+    found |= (data[i] & F::kMagnitude) > F::kInfinity || data[i] == F::kMinusInfinity;
   return found != 0;
 }
 
@@ -41,8 +42,8 @@ inline __attribute__((always_inline)) bool SpoilsSoftmax(const typename F::T* ro
   return bad != 0 || finite == 0;
 }
 
-COLLAGE_CLONES bool FloatsHaveNan(const uint32_t* data, int64_t count) { return HasNan<Float>(data, count); }
-COLLAGE_CLONES bool BfloatsHaveNan(const uint16_t* data, int64_t count) { return HasNan<Bfloat>(data, count); }
+COLLAGE_CLONES bool FloatsSpoilMaximum(const uint32_t* x, int64_t count) { return SpoilsMaximum<Float>(x, count); }
+COLLAGE_CLONES bool BfloatsSpoilMaximum(const uint16_t* x, int64_t count) { return SpoilsMaximum<Bfloat>(x, count); }
 COLLAGE_CLONES bool FloatsSpoil(const uint32_t* row, int64_t count) { return SpoilsSoftmax<Float>(row, count); }
 COLLAGE_CLONES bool BfloatsSpoil(const uint16_t* row, int64_t count) { return SpoilsSoftmax<Bfloat>(row, count); }
 
@@ -81,6 +82,7 @@ void SpoilWindows(const KeepNan& keep, const typename F::T* src, typename F::T* 
   const memory::desc window(keep.kernel, keep.src.get_data_type(), memory::dims(spatial, 0));
   ForEach(keep.dst, [&](int64_t offset, const memory::dims& place) {
     const int64_t base = place[0] * strides[0] + place[1] * strides[1];
+    bool is_nan = false, is_minus_infinity = true;
     ForEach(window, [&](int64_t, const memory::dims& tap) {
       int64_t at = base;
       for (int d = 0; d < spatial; ++d) {
@@ -88,18 +90,20 @@ void SpoilWindows(const KeepNan& keep, const typename F::T* src, typename F::T* 
         if (x < 0 || x >= dims[d + 2]) return;
         at += x * strides[d + 2];
       }
-      if ((src[at] & F::kMagnitude) > F::kInfinity) dst[offset] = F::kNan;
+      is_nan |= (src[at] & F::kMagnitude) > F::kInfinity;
+      is_minus_infinity &= src[at] == F::kMinusInfinity;
     });
+    if (is_nan || is_minus_infinity) dst[offset] = is_nan ? F::kNan : F::kMinusInfinity;
   });
 }
 
 template <typename F>
-void KeepWindows(const KeepNan& keep, const void* src, void* dst, bool (*has_nan)(const typename F::T*, int64_t)) {
+void KeepWindows(const KeepNan& keep, const void* src, void* dst, bool (*spoils)(const typename F::T*, int64_t)) {
   const auto* from = static_cast<const typename F::T*>(src);
   std::atomic<bool> found{false};
   Spread(static_cast<int64_t>(SpanBytes(keep.src) / sizeof(typename F::T)), kSerial,
          [&](int64_t first, int64_t count) {
-           if (has_nan(from + first, count)) found = true;
+           if (spoils(from + first, count)) found = true;
          });
   if (found) SpoilWindows<F>(keep, from, static_cast<typename F::T*>(dst));
 }
@@ -138,7 +142,8 @@ void RunKeepNan(const KeepNan& keep, const void* src, void* dst) {
   if (keep.kind == KeepNan::kRows)
     narrow ? KeepRows<Bfloat>(keep, src, dst, BfloatsSpoil) : KeepRows<Float>(keep, src, dst, FloatsSpoil);
   else
-    narrow ? KeepWindows<Bfloat>(keep, src, dst, BfloatsHaveNan) : KeepWindows<Float>(keep, src, dst, FloatsHaveNan);
+    narrow ? KeepWindows<Bfloat>(keep, src, dst, BfloatsSpoilMaximum)
+           : KeepWindows<Float>(keep, src, dst, FloatsSpoilMaximum);
 }
 
 }  // namespace collage::onednn

@@ -18,7 +18,8 @@ struct KeepNan {
 // positive infinity, or all are negative infinity. Throws SpecError for other layouts.
 KeepNan KeepNanInRows(const dnnl::memory::desc& src, const dnnl::memory::desc& dst, int axis);
 
-// Maximum pooling: NaN if an element in the window is.
+// Maximum pooling: NaN if an element in the window is, and negative infinity if all are, of which the library makes the
+// lowest finite number.
 KeepNan KeepNanInWindows(const dnnl::memory::desc& src, const dnnl::memory::desc& dst, dnnl::memory::dims kernel,
                          dnnl::memory::dims strides, dnnl::memory::dims dilates, dnnl::memory::dims pads);
 

@@ -26,8 +26,11 @@ Bounds = tuple[float, float]
 #: The other finish.
 Gelu = Literal["gelu"]
 
-#: Operations that the library has, but not as JAX does where a number is not finite.
-INEXACT = frozenset({"max", "min", "clamp", "clip", "relu6", "hard_sigmoid", "exp", "log", "rsqrt"})
+#: Operations that the library has, but not as JAX does: where a number is not finite, or the last three where it is
+#: small. There it subtracts nearly equal numbers; its softplus can be negative.
+INEXACT = frozenset(
+    {"max", "min", "clamp", "clip", "relu6", "hard_sigmoid", "exp", "log", "rsqrt", "elu", "softplus", "mish"}
+)
 
 
 def bounds(node: Node, scalars: Sequence[float | None]) -> Bounds | None:
@@ -66,12 +69,9 @@ _FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], Eltwise]] = {
     "square": lambda p: ("square", 0, 0),
     "integer_pow": lambda p: ("square", 0, 0) if p["y"] == 2 else ("pow", 1, float(p["y"])),
     "leaky_relu": lambda p: ("relu", float(p["alpha"]), 0),
-    "elu": lambda p: ("elu", float(p["alpha"]), 0),
     "gelu": lambda p: ("gelu_tanh", 0, 0),
     "silu": lambda p: ("swish", 1, 0),
     "sigmoid": lambda p: ("logistic", 0, 0),
-    "softplus": lambda p: ("soft_relu", 1, 0),
-    "mish": lambda p: ("mish", 0, 0),
     "hard_swish": lambda p: ("hardswish", 1 / 6, 0.5),
 }
 

@@ -47,7 +47,7 @@ class Call:
     ``sources`` are named as in the spec (the same name twice makes a list); ``statistics`` follow them without being
     named there. ``groups`` gives for each logical dimension of ``dst`` the axes of ``result``, the value that the call
     makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses``: post-ops may follow. ``guarded``: the
-    library drops NaN, so that the call may only be made on a source without NaN and positive infinity.
+    library drops NaN and infinities, so that the call may only be made on a finite source.
     ``finish``: bounds put on the result, or a function of it, after everything else; NaN kept.
     """
 

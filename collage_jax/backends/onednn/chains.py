@@ -83,7 +83,7 @@ def _prefixes(graph: Graph, call: Call) -> Iterator[Proposal]:
         call, longer = longer, extend(graph, longer, lambda node: not node.barrier)
     following = graph.only_user(call.result)
     if call.fuses and following is not None and following.op in INEXACT:
-        reason = Unsupported(f"oneDNN's {following.op} is not JAX's where a number is NaN or infinite")
+        reason = Unsupported(f"oneDNN's {following.op} is not JAX's for every number")
         yield Proposal((*call.nodes, following), f"{call.label}+{following.op}", refused=reason)
 
 

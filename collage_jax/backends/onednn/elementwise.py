@@ -45,4 +45,4 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
     )
 
 
-ANCHORS = dict.fromkeys(("gelu", "silu", "elu", "hard_swish", "sigmoid", "logistic", "tanh", "softplus", "mish"), plan)
+ANCHORS = dict.fromkeys(("gelu", "silu", "hard_swish", "sigmoid", "logistic", "tanh"), plan)

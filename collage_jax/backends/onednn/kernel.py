@@ -26,13 +26,13 @@ def kernel(choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
 
 
 def _guarded(run: Callable[..., tuple[Any]], choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
-    """``run`` where the source holds neither NaN nor positive infinity, else JAX itself: one sum tells."""
+    """``run`` where the source is finite, else JAX itself: one sum tells."""
     (source,) = choice.call.sources[0][1].values
     place = region.entries.index(source)
     reference = callable_of(region.nodes, region.entries, region.exits)
 
     def guarded(*entries: Any) -> tuple[Any]:
-        is_safe = jnp.sum(entries[place], dtype=jnp.float32) < jnp.inf
+        is_safe = jnp.isfinite(jnp.sum(entries[place], dtype=jnp.float32))
         return jax.lax.cond(is_safe, run, lambda *entries: tuple(reference(*entries)), *entries)
 
     return guarded

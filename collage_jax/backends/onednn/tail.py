@@ -25,6 +25,9 @@ from .views import Inside, View, look_through
 _BINARY = {"add": "add", "add_any": "add", "sub": "sub", "mul": "mul", "div": "div"}
 _ADDS = ("add", "add_any")
 
+#: As many post-ops as the library takes.
+_MOST_POST_OPS = 32
+
 #: Operations whose library form can accumulate into a tensor that is already there.
 _SUMMING = ("conv", "deconv", "matmul")
 
@@ -33,6 +36,8 @@ def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
     """``call`` with the one node that reads its result fused, or None if it cannot be. ``inside`` bounds the region."""
     node = graph.only_user(call.result)
     if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or not call.fuses:
+        return None
+    if len(call.post) >= _MOST_POST_OPS:
         return None
     if node.op == "convert_element_type":
         return _narrowed(call, node)

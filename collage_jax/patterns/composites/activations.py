@@ -25,13 +25,13 @@ from ..vocabulary import (
     sub,
     tanh,
 )
-from .algebra import chosen_if_positive, cube, product, scaled, square
+from .algebra import chosen_if_positive, cube, product, scaled, square, unless_negative
 from .found import Params, PatternRecogniser, no_params
 
 X = any_("x", exact=True)
 
-# max(x, 0)   or   where(x > 0, x, 0)
-_RELU = one_of(maximum(X, 0), chosen_if_positive(X, X, const(0)))
+# max(x, 0)   or   where(x < 0, 0, x); where(x > 0, x, 0) makes 0 of NaN
+_RELU = one_of(maximum(X, 0), unless_negative(X, X, const(0)))
 
 
 def _clipped(x: Term, low: Term, high: Term) -> Term:

@@ -44,8 +44,13 @@ def inverse_square_root(term: Term) -> Term:
 def chosen_if_positive(x: Term, positive: Term, negative: Term) -> Term:
     """where(x > 0, positive, negative), however compared; for functions whose two sides meet at 0."""
     above = one_of(op("gt", "ge")(x, 0), op("lt", "le")(0, x))
+    return one_of(select_n(above, negative, positive), unless_negative(x, positive, negative))
+
+
+def unless_negative(x: Term, positive: Term, negative: Term) -> Term:
+    """where(x < 0, negative, positive), however compared: ``positive`` where x is NaN."""
     below = one_of(op("lt", "le")(x, 0), op("gt", "ge")(0, x))
-    return one_of(select_n(above, negative, positive), select_n(below, positive, negative))
+    return select_n(below, positive, negative)
 
 
 def total(term: Term) -> Term:
