@@ -78,7 +78,7 @@ def main() -> None:
     if unknown := [name for name in names if name not in NETWORKS]:
         parser.error(f"unknown network {', '.join(unknown)}; choose from {', '.join(NETWORKS)}")
 
-    table, texts = Table(*COLUMNS, title=f"batch {options.batch}, float32"), []
+    table, texts = Table(*COLUMNS, title=f"batch {options.batch}, float32", pad_edge=False), []
     for name in names:
         row, text = measure(NETWORKS[name], options)
         print(", ".join(f"{column} {value}" for column, value in zip(COLUMNS, row, strict=True)), flush=True)
