@@ -281,3 +281,21 @@ def test_a_backend_whose_module_cannot_be_imported_is_unavailable_with_the_reaso
     assert isinstance(broken, Backend)
     assert broken.name == "no_such_module"
     assert "its module cannot be imported: ModuleNotFoundError" in (registry.why_unavailable(broken) or "")
+
+
+def test_a_gain_of_less_than_calls_differ_by_is_no_gain(monkeypatch):
+    use(monkeypatch, Fake("fake", products), ours_s=1e-6, xla_s=20e-6, whole_s=18e-6)
+    assert collage_jax.jit(tanh_of_product).placement(jnp.ones((4, 4))).is_xla
+
+
+@pytest.mark.parametrize(("xla_s", "is_xla"), [(1e-3, True), (1e-1, False)], ids=["short", "long"])
+def test_a_short_program_must_win_twice(xla_s, is_xla, monkeypatch):
+    use(monkeypatch, Fake("fake", products), ours_s=1e-6, xla_s=xla_s)
+    lucky = [xla_s / 2, 2 * xla_s]
+
+    def race(contenders, **_):
+        ours_s = lucky.pop(0)
+        return {name: np.full(5, xla_s if "xla" in name else ours_s) for name in contenders}
+
+    monkeypatch.setattr(whole, "race", race)
+    assert collage_jax.jit(tanh_of_product).placement(jnp.ones((4, 4))).is_xla is is_xla
