@@ -48,8 +48,11 @@ def is_for_here(lowering_context: Any) -> bool:
 def check_as(primitive: Any, original_of: Callable[[dict[str, Any]], Any]) -> None:
     """Have ``checkify`` look for errors in the closed jaxpr ``original_of(params)`` in place of ``primitive``."""
 
-    def rule(error: Any, enabled_errors: Any, *operands: Any, **params: Any) -> Any:
-        return _checkify.checkify_jaxpr(original_of(params), enabled_errors, error, *operands)
+    def rule(*args: Any, **params: Any) -> Any:
+        first = next(i for i, arg in enumerate(args) if isinstance(arg, _checkify.Error))  # 0.12 has a context before
+        error, enabled_errors, *operands = args[first:]
+        check: Callable[..., Any] = _checkify.checkify_jaxpr
+        return check(*args[:first], original_of(params), enabled_errors, error, *operands)
 
     _checkify.error_checks[primitive] = rule
 
