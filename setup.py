@@ -65,6 +65,10 @@ def program() -> Extension:
     return native_extension("collage_jax._program", "program")
 
 
+def callback() -> Extension:
+    return native_extension("collage_jax._callback", "callback")
+
+
 def entry() -> Extension:
     # Without OpenMP: this one is loaded at import, and what loads OpenMP first settles how long its threads spin.
     return Extension(
@@ -98,7 +102,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (entry, program, onednn, kernels):
+    for make in (entry, program, callback, onednn, kernels):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

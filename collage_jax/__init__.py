@@ -7,7 +7,11 @@ from .backends.base import Proposal as Proposal
 from .backends.base import Unsupported as Unsupported
 from .backends.registry import BackendInfo as BackendInfo
 from .backends.registry import backends as backends
+from .backends.registry import register_backend as register_backend
+from .backends.registry import unregister_backend as unregister_backend
 from .config import config as config
+from .costs import Failed as Failed
+from .costs import Measured as Measured
 from .placement import PlacedRegion as PlacedRegion
 from .placement import Placement as Placement
 

@@ -12,18 +12,23 @@ from typing import Any
 
 import jax
 import jaxlib.version
+import numpy as np
 from jax._src import api_util as _api_util
 from jax._src import checkify as _checkify
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
+from jax._src.literals import TypedNdArray
 from jax.extend import core as jex_core
 from jax.interpreters import ad as ad
 from jax.interpreters import batching as batching
 from jax.interpreters import mlir as mlir
+from jaxlib import _jax
 
 from .entry import Detour
+
+_Traceback = _jax.Traceback
 
 JAXLIB_VERSION: str = jaxlib.version.__version__
 
@@ -31,6 +36,7 @@ Literal = jex_core.Literal
 Jaxpr = jex_core.Jaxpr
 ClosedJaxpr = jex_core.ClosedJaxpr
 Primitive = jex_core.Primitive
+JaxprEqn = jex_core.JaxprEqn
 jaxpr_as_fun = jex_core.jaxpr_as_fun
 
 #: ``is_top_level()``: True outside every JAX transformation. Bound once because it is on the path of each call.
@@ -156,3 +162,62 @@ mlir.register_lowering(_one_device, _lower_one_device)
 def numeric_settings() -> str:
     """JAX's settings that change what is computed: 64-bit mode and the precision of products."""
     return f"x64={_config.enable_x64.value} precision={_config.default_matmul_precision.value}"
+
+
+def shaped(shape: Sequence[int], dtype: Any, weak_type: bool) -> Any:
+    """The abstract value of an array."""
+    return _core.ShapedArray(tuple(shape), np.dtype(dtype), weak_type=weak_type)
+
+
+#: Calls with differentiation rules, which cannot be pickled, and the parameter that holds what is computed.
+_RULED_CALLS = {
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "collage_jax_placed": "original",
+}
+
+
+def reduced(thing: Any) -> tuple[Any, ...] | None:
+    """How to pickle ``thing``, an object of JAX's that does not know it or does it wrong; None for any other.
+
+    Tracebacks become None. Calls with differentiation rules become calls without: what is sent has been differentiated.
+    """
+    if isinstance(thing, _Traceback):
+        return _nothing, ()
+    if isinstance(thing, TypedNdArray):
+        return TypedNdArray, (np.asarray(thing), thing.aval)
+    if isinstance(thing, JaxprEqn) and thing.primitive.name in _RULED_CALLS:
+        held = thing.params[_RULED_CALLS[thing.primitive.name]]
+        return _plain_call, (thing.invars, thing.outvars, held, thing.effects, thing.source_info, thing.ctx)
+    return None
+
+
+def _nothing() -> None:
+    return None
+
+
+def _plain_call(invars: Any, outvars: Any, called: Any, effects: Any, source_info: Any, ctx: Any) -> Any:
+    params = {"call_jaxpr": called}
+    return _core.new_jaxpr_eqn(invars, outvars, _core.closed_call_p, params, effects, source_info, ctx)
+
+
+#: Settings that change what a program computes or how it is compiled.
+_NUMERIC_SETTINGS = (
+    "jax_enable_x64", "jax_explicit_x64_dtypes", "jax_default_matmul_precision", "jax_numpy_dtype_promotion",
+    "jax_numpy_rank_promotion", "jax_threefry_partitionable", "jax_default_prng_impl", "jax_enable_custom_prng",
+    "jax_optimization_level", "jax_exec_time_optimization_effort", "jax_disable_most_optimizations",
+    "jax_allow_f16_reductions", "jax_cpu_enable_async_dispatch", "jax_softmax_custom_jvp",
+)  # fmt: skip
+
+
+def configuration() -> dict[str, Any]:
+    """JAX's settings as they are for this thread, those that another process has to share to do the same."""
+    return {name: getattr(jax.config, name) for name in _NUMERIC_SETTINGS if hasattr(jax.config, name)}
+
+
+def configure(settings: dict[str, Any]) -> None:
+    """Take over the settings that ``configuration`` gave in another process."""
+    for name, value in settings.items():
+        if getattr(jax.config, name, None) != value:
+            jax.config.update(name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -11,6 +12,7 @@ from typing import Any
 from .backends import registry
 from .config import TUNE_MODES, config
 from .dispatch import Jitted
+from .placement import Placement
 from .tuning import Settings
 
 
@@ -22,6 +24,7 @@ def jit(
     tune: str | None = None,
     budget_s: float | None = None,
     tolerance: float | None = None,
+    placement: Placement | str | os.PathLike[str] | None = None,
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Iterable[str] | None = None,
     donate_argnums: int | Sequence[int] | None = None,
@@ -44,6 +47,9 @@ def jit(
       budget_s: bound on tuning in seconds of wall-clock time for each signature (default 60).
       tolerance: largest allowed difference from ``jax.jit``, relative to the largest output; by default 5e-5 for
         float32, 3e-2 for 16-bit floats.
+      placement: a ``Placement``, or the path of one that was saved, to use instead of tuning. It is checked first: calls
+        of another program than it was made for raise ``ValueError``; where the machine or a library differs from when
+        it was made, kernels are compared with XLA, and what cannot run here or is not right stays with XLA.
       static_argnums, static_argnames, donate_argnums, donate_argnames: as in ``jax.jit``.
 
     Returns:
@@ -60,6 +66,7 @@ def jit(
             tune=tune,
             budget_s=budget_s,
             tolerance=tolerance,
+            placement=placement,
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             donate_argnums=donate_argnums,
@@ -75,7 +82,8 @@ def jit(
         seconds = _checked_budget(budget_s)
     settings = Settings(names, mode, seconds, _checked_tolerance(tolerance))
     frozen = _checked_argnums("frozen_argnums", frozen_argnums)
-    return Jitted(fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
+    pinned = _checked_placement(placement)
+    return Jitted(fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames, pinned)
 
 
 @contextmanager
@@ -129,6 +137,16 @@ def _checked_tolerance(tolerance: float | None) -> float | None:
     if not tolerance >= 0:
         raise ValueError(f"`tolerance` must be a number >= 0, got {tolerance!r}; omit it for the default of each dtype")
     return float(tolerance)
+
+
+def _checked_placement(placement: Placement | str | os.PathLike[str] | None) -> Placement | None:
+    if placement is None or isinstance(placement, Placement):
+        return placement
+    if isinstance(placement, (str, os.PathLike)):
+        return Placement.load(placement)
+    raise TypeError(
+        f"`placement` must be a Placement or the path of a saved one, got {type(placement).__name__}; see Placement.save"
+    )
 
 
 def _checked_argnums(name: str, argnums: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from . import watch
 from .backends.base import Backend, Proposal, Unsupported
 from .graph.canonical import region_key
 from .graph.ir import Graph, Node, Value
@@ -57,21 +58,31 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
     regions: dict[tuple[int, ...], Region] = {}
     for backend in backends:
         seen: set[tuple[int, ...]] = set()
-        proposals, failure = _proposals(backend, graph)
-        if failure is not None:
-            refusals[Refusal((), backend.name, failure.reason)] = None
-        for proposal in proposals:
-            region = Region.of(graph, proposal.nodes)
-            if region.indices in seen:
-                continue
-            seen.add(region.indices)
-            refusal = proposal.refused or _refusal(backend, region)
-            if refusal is not None:
-                refusals[Refusal(region.ops, backend.name, refusal.reason)] = None
-                continue
-            region = regions.setdefault(region.indices, region)
-            found.append(_candidate(region, backend.name, proposal.label, frozen))
+        with watch.at(watch.Step(backend.name, "propose", limit_s=watch.PROPOSE_S)):
+            proposals, failure = _proposals(backend, graph)
+            if failure is not None:
+                refusals[Refusal((), backend.name, failure.reason)] = None
+            for proposal in proposals:
+                region = Region.of(graph, proposal.nodes)
+                if region.indices in seen:
+                    continue
+                seen.add(region.indices)
+                refused = proposal.refused or refusal(backend, region)
+                if refused is not None:
+                    refusals[Refusal(region.ops, backend.name, refused.reason)] = None
+                    continue
+                region = regions.setdefault(region.indices, region)
+                found.append(_candidate(region, backend.name, proposal.label, frozen))
     return Candidates(graph, tuple(found + _xla_candidates(graph, regions, frozen)), tuple(refusals))
+
+
+def is_wanted(graph: Graph, backends: Iterable[Backend]) -> bool:
+    """True if one of ``backends`` could run some part of ``graph``."""
+    return any(
+        proposal.refused is None and refusal(backend, Region.of(graph, proposal.nodes)) is None
+        for backend in backends
+        for proposal in _proposals(backend, graph)[0]
+    )
 
 
 def _proposals(backend: Backend, graph: Graph) -> tuple[list[Proposal], Unsupported | None]:
@@ -87,7 +98,8 @@ def _proposals(backend: Backend, graph: Graph) -> tuple[list[Proposal], Unsuppor
     return found, None
 
 
-def _refusal(backend: Backend, region: Region) -> Unsupported | None:
+def refusal(backend: Backend, region: Region) -> Unsupported | None:
+    """Why ``backend`` cannot run ``region``, or None if it can."""
     if not region.is_convex:
         return Unsupported("the region is not convex: a path leaves it and comes back")
     if any(node.barrier for node in region.nodes):
@@ -95,12 +107,17 @@ def _refusal(backend: Backend, region: Region) -> Unsupported | None:
             "the region holds an operation that must keep its place (an effect, a collective, randomness)"
         )
     try:
-        refusal = backend.supports(region)
+        refused = backend.supports(region)
     except Exception as error:  # a broken backend must not break the function
         return Unsupported(f"`supports` failed: {type(error).__name__}: {error}")
-    if refusal is None or isinstance(refusal, Unsupported):
-        return refusal
-    return Unsupported(f"`supports` must return None or Unsupported(reason), got {refusal!r}")
+    if refused is None or isinstance(refused, Unsupported):
+        return refused
+    return Unsupported(f"`supports` must return None or Unsupported(reason), got {refused!r}")
+
+
+def candidate_of(region: Region, backend: str, frozen: Collection[Value] = ()) -> Candidate:
+    """``region`` on ``backend``; ``frozen`` values are the same call after call."""
+    return _candidate(region, backend, "+".join(region.ops), frozenset(frozen))
 
 
 def _candidate(region: Region, backend: str, label: str, frozen: frozenset[Value]) -> Candidate:

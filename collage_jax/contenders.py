@@ -32,7 +32,7 @@ def plans_to_time(
     plans = {"op-level": plan, "unbroken": unbroken, "clear wins only": _clear_wins(plan, options, costs)}
     distinct: dict[frozenset[tuple[int, tuple[int, ...], str]], str] = {}
     for name, candidate in plans.items():
-        distinct.setdefault(_identity(candidate), name)
+        distinct.setdefault(candidate.identity, name)
     return {name: plans[name] for name in distinct.values() if not plans[name].is_plain}
 
 
@@ -61,12 +61,7 @@ def refined_plan(
     except Exception as failure:  # kernels that work alone but not here cost this plan only
         notes.append(f"Kernels could not be compared inside the program: {type(failure).__name__}: {failure}")
         return {}
-    return {"refined": plan} if _identity(plan) != _identity(plans[name]) else {}
-
-
-def _identity(plan: Plan) -> frozenset[tuple[int, tuple[int, ...], str]]:
-    """Equal for plans of one graph that place the same regions."""
-    return frozenset((id(p.graph), region.indices, name) for p, region, name in plan.everything())
+    return {"refined": plan} if plan.identity != plans[name].identity else {}
 
 
 def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:

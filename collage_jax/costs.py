@@ -6,6 +6,7 @@ A cost is ``Measured`` or ``Failed``, never NaN and never a magic number.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -26,9 +27,15 @@ class Measured:
     recalled: bool = field(default=False, compare=False)
 
 
+STAGES = ("supports", "compile", "run", "verify", "crash", "timeout", "budget")
+
+
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no time: ``stage`` is ``"supports"``, ``"compile"``, ``"run"``, ``"verify"`` or ``"budget"``."""
+    """Why there is no time: ``stage`` is one of ``STAGES``.
+
+    ``"crash"`` and ``"timeout"`` ended the process that measured; ``"budget"`` means that nothing was tried.
+    """
 
     stage: str
     reason: str
@@ -52,7 +59,9 @@ class CostKey:
 class CostStore(Protocol):
     """Where costs are kept. Reading and writing may happen from several threads."""
 
-    def get(self, key: CostKey) -> Cost | None: ...
+    def get_many(self, keys: Sequence[CostKey]) -> dict[CostKey, Cost]:
+        """Those of ``keys`` that are known, with their costs."""
+        ...
 
     def put(self, key: CostKey, cost: Cost) -> None: ...
 
@@ -67,6 +76,10 @@ class MemoryStore:
     def get(self, key: CostKey) -> Cost | None:
         with self._lock:
             return self._costs.get(key)
+
+    def get_many(self, keys: Sequence[CostKey]) -> dict[CostKey, Cost]:
+        with self._lock:
+            return {key: self._costs[key] for key in keys if key in self._costs}
 
     def put(self, key: CostKey, cost: Cost) -> None:
         with self._lock:

@@ -25,9 +25,10 @@ from .graph.ir import Value
 from .lowering import Lowered
 from .measure.inputs import draw
 from .placement import Placement
-from .report import table
+from .deciding import Call, Tuned, decide
+from .report.table import table
 from .signature import key_of, roles_of
-from .tuning import Settings, Tuned, tune
+from .tuning import Settings
 
 
 class _Untuned(Detour):
@@ -67,13 +68,16 @@ class Jitted(Entry):
         static_argnames: Any,
         donate_argnums: Any,
         donate_argnames: Any,
+        pinned: Placement | None = None,
     ) -> None:
         # What the function carries must not hide our own methods.
         self.__dict__.update((k, v) for k, v in getattr(fun, "__dict__", {}).items() if not hasattr(Jitted, k))
         functools.update_wrapper(self, fun, updated=())
-        self._made_of = (fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
+        roles = static_argnums, static_argnames, donate_argnums, donate_argnames
+        self._made_of = (fun, settings, frozen, *roles, pinned)
         self._fun = fun
         self._settings = settings
+        self._pinned = pinned
         self._roles = roles_of(fun, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
         static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
         donate = {"donate_argnums": donate_argnums, "donate_argnames": donate_argnames}
@@ -215,14 +219,12 @@ class Jitted(Entry):
         full_args = self._roles.with_static(args, dynamic_args)
         full_kwargs = {**kwargs, **dynamic_kwargs}
         frozen_leaves = self._roles.frozen_leaves(args)
-        tuned = tune(
-            traced.jaxpr,
-            frozen_leaves,
-            arrays,
-            lambda: self._undonated(*full_args, **full_kwargs),
-            self._settings,
-            spread_over_devices=spread,
-        )
+        if spread:
+            note = "Arguments are spread over several devices: XLA alone partitions the program."
+            return Program(Tuned(Placement((), notes=(note,)), None), out_tree)
+        name = getattr(self._fun, "__name__", type(self._fun).__name__)
+        reference = functools.partial(self._undonated, *full_args, **full_kwargs)
+        tuned = decide(Call(traced.jaxpr, frozen_leaves, arrays, reference, name), self._settings, self._pinned)
         if tuned.lowered is None:
             return Program(tuned, out_tree)
         prepare = jax.jit(tuned.lowered.prepare)

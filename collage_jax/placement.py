@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from .candidates import Refusal
 from .costs import Cost, Measured
+
+#: Edges of a graph: pairs of places of nodes, the second of which reads what the first makes.
+Edges: TypeAlias = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a region stands: the places of its nodes in their graph.
+
+    ``graph`` is ``""`` for the program itself; for the body of a loop or condition it is the place of its node, the
+    parameter that holds it and its number there, such as ``"7.branches.1"``; deeper ones follow after a ``/``.
+    """
+
+    graph: str
+    nodes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -15,7 +32,8 @@ class PlacedRegion:
 
     ``ops`` are its operations in order; ``count`` how often an equal region stands in the program with the same choice
     (loop bodies once); ``cost`` of one run on ``backend``; ``alternatives`` the other backends' costs or reasons.
-    ``shapes`` describes what goes in and comes out.
+    ``shapes`` describes what goes in and comes out. ``key`` is the region's canonical hash, ``places`` where the equal
+    regions stand.
     """
 
     backend: str
@@ -25,6 +43,8 @@ class PlacedRegion:
     alternatives: Mapping[str, Cost]
     shapes: str
     count: int = 1
+    key: str = ""
+    places: tuple[Place, ...] = ()
 
     @property
     def total_us(self) -> float:
@@ -36,9 +56,13 @@ class PlacedRegion:
 class Placement:
     """Which backend runs what, and how fast that is.
 
-    ``predicted_us`` is the sum of the regions' costs, ``measured_us`` the time of the whole program as placed,
-    ``xla_us`` that of ``jax.jit``, measured in turn with it; None where nothing was measured. ``notes`` says what else
-    decided (no backend available, side effects, the budget spent, ...).
+    ``predicted_us`` is the sum of the regions' costs, corrected by what whole programs took; ``measured_us`` the time of
+    the whole program as placed, ``xla_us`` that of ``jax.jit``, measured in turn with it; None where nothing was
+    measured. ``notes`` says what else decided (no backend available, side effects, the budget spent, ...).
+    ``is_final`` is False if the budget ended before everything was measured, so that more tuning may find more.
+
+    ``program`` is the canonical hash of the function's graph, ``edges`` how its nodes depend on each other, by graph
+    (see ``Place``), ``environment`` what the times hold for: versions of the backends used, of JAX, the device.
     """
 
     regions: tuple[PlacedRegion, ...]
@@ -51,6 +75,11 @@ class Placement:
     distinct_measured: int = 0
     unavailable: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
+    uncorrected_us: float | None = None
+    is_final: bool = True
+    program: str = ""
+    edges: Mapping[str, Edges] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def speedup(self) -> float:
@@ -71,7 +100,47 @@ class Placement:
             found[region.backend] = found.get(region.backend, 0) + region.count
         return found
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything as JSON, to be read again by ``load`` in any process."""
+        from .report.files import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Placement:
+        """A placement that ``save`` wrote. Pin it with ``collage_jax.jit(f, placement=...)``.
+
+        Raises ``ValueError`` for a file that is not one, or of a newer format.
+        """
+        from .report.files import load
+
+        return load(path)
+
+    def to_json(self) -> str:
+        """Everything as JSON text."""
+        from .report.files import to_json
+
+        return to_json(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write one self-contained page: the graph by backend, costs, runner-ups, refusals, predicted and measured."""
+        from .report.html import write_html
+
+        write_html(self, path)
+
+    def to_dot(self) -> str:
+        """The graph in Graphviz's language, regions coloured by backend."""
+        from .report.dot import to_dot
+
+        return to_dot(self)
+
+    def diff(self, other: Placement) -> str:
+        """What ``other`` places otherwise than this one, as a table for a person; empty if nothing."""
+        from .report.difference import difference
+
+        return difference(self, other)
+
     def __str__(self) -> str:
-        from .report import table
+        from .report.table import table
 
         return table(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -24,10 +24,17 @@ class Plan:
     @classmethod
     def plain(cls, graph: Graph) -> Plan:
         """The plan in which XLA runs everything."""
-        bodies = (
-            (n, {k: tuple(map(cls.plain, v)) for k, v in n.subgraphs.items()}) for n in graph.nodes if n.subgraphs
-        )
-        return cls(graph, inner=dict(bodies))
+        return cls.of(graph, {})
+
+    @classmethod
+    def of(cls, graph: Graph, placed: Mapping[Graph, Sequence[tuple[Region, str]]]) -> Plan:
+        """The plan with the regions that ``placed`` holds for ``graph`` and for the bodies of its control flow."""
+        inner = {
+            n: {k: tuple(cls.of(body, placed) for body in bodies) for k, bodies in n.subgraphs.items()}
+            for n in graph.nodes
+            if n.subgraphs
+        }
+        return cls(graph, tuple(placed.get(graph, ())), inner)
 
     @cached_property
     def steps(self) -> tuple[tuple[Region, str | None], ...]:
@@ -52,6 +59,11 @@ class Plan:
             for plans in bodies.values():
                 for plan in plans:
                     yield from plan.everything()
+
+    @cached_property
+    def identity(self) -> frozenset[tuple[int, tuple[int, ...], str]]:
+        """Equal for plans of one graph that place the same regions."""
+        return frozenset((id(plan.graph), region.indices, name) for plan, region, name in self.everything())
 
     @cached_property
     def is_plain(self) -> bool:

@@ -1,34 +1,33 @@
-"""From a function at one signature to the fastest program found: every stage, in order."""
+"""From a problem to its placement: matching, measuring, searching, in order.
+
+All of it may run in another process than the one that asks: what comes out is data alone.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from . import _compat, device
 from .backends import registry
 from .backends.base import Backend
-from .candidates import XLA, Candidate, Candidates, Refusal, find
+from .candidates import XLA, Candidates, find
 from .contenders import plans_to_time, refined_plan
-from .costs import Cost, CostKey, CostStore, Failed, Measured, MemoryStore
-from .graph.fold import fold_channel_affine
-from .graph.ir import Graph, Node
-from .graph.split import split
-from .graph.trace import trace_jaxpr
-from .lowering import Lowered, lower
-from .measure import regions, whole
+from .costs import CostStore
+from .graph.ir import Graph
+from .graph_level import Decided, GraphLevel
+from .lowering import lower
+from .measure import whole
 from .measure.handover import handover_us_per_byte
-from .patterns.recognise import recognise
 from .placement import Placement
 from .plan import Plan
-from .search.op_level import Charges, Choice, choose
-from .summary import placed_regions
-
-#: Costs found in this process, shared by all decorated functions.
-STORE: CostStore = MemoryStore()
+from .pricing import Prices, price
+from .problem import Problem
+from .search.op_level import Charges, choose
+from .summary import edges_of, placed_regions
 
 
 @dataclass(frozen=True)
@@ -41,171 +40,133 @@ class Settings:
     tolerance: float | None
 
 
-@dataclass(frozen=True, eq=False)
-class Tuned:
-    """The decision for one signature. ``lowered`` is None where plain ``jax.jit`` is used."""
+@dataclass(frozen=True)
+class Barred:
+    """What ended the process that tuned, or never came back: backends and whole programs by name, with reasons.
 
-    placement: Placement
-    lowered: Lowered | None
+    ``one_by_one`` compiles one kernel at a time, so that it is clear which one ends the process.
+    """
+
+    backends: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, str] = field(default_factory=dict)
+    one_by_one: bool = False
 
 
 def tune(
-    closed_jaxpr: Any,
-    frozen: Collection[int],
+    problem: Problem,
     arguments: Sequence[Any],
     reference: Callable[[], Any],
     settings: Settings,
-    spread_over_devices: bool = False,
-) -> Tuned:
-    """Place the program ``closed_jaxpr``.
+    store: CostStore,
+    barred: Barred | None = None,
+) -> Placement:
+    """Place ``problem``.
 
-    ``frozen`` are the numbers of its frozen inputs, ``arguments`` arrays for all of its inputs (on which whole programs
-    are checked and timed), ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its
-    results.
+    ``arguments`` are arrays for all inputs of the program, on which whole programs are checked and timed;
+    ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its results.
     """
     begin = time.perf_counter()
     deadline = begin + settings.budget_s
-    allowed, unavailable = registry.usable(settings.backends)
-    backends = {b.name: b for b in (*allowed, registry.reference())}
-    graph = trace_jaxpr(closed_jaxpr)
-
-    def stay(note: str, refusals: Sequence[Refusal] = ()) -> Tuned:
-        return Tuned(_xla_placement(note, refusals, unavailable, time.perf_counter() - begin), None)
-
-    if spread_over_devices:
-        return stay("Arguments are spread over several devices: XLA alone partitions the program.")
+    barred = barred or Barred()
+    usable, unavailable = registry.usable(settings.backends)
+    allowed = [b for b in usable if b.name not in barred.backends]
+    unavailable = {**unavailable, **barred.backends}
     if not allowed:
         excluded = settings.backends is not None and not unavailable
-        return stay("`backends` allows none but XLA." if excluded else "No backend but XLA can be used here.")
-    frozen_values = [graph.inputs[i] for i in frozen]
-    parts = split(fold_channel_affine(graph, frozen_values), frozen_values)
-    parts = replace(parts, each=recognise_all(parts.each))
-    options = {g: find(g, allowed, parts.kept if g is parts.each else ()) for g in graphs_of(parts.each)}
-    refusals = [r for o in options.values() for r in o.refusals]
+        note = "`backends` allows none but XLA." if excluded else "No backend but XLA can be used here."
+        return Placement((), unavailable=unavailable, notes=(note,), tuning_s=time.perf_counter() - begin)
+    backends = {b.name: b for b in (*allowed, registry.reference())}
+    graphs = problem.graphs
+    each = problem.split.each
+    options = {g: find(g, allowed, problem.split.kept if g is each else ()) for g in graphs.values()}
+    refusals = tuple(r for o in options.values() for r in o.refusals)
+    prices = Prices({}, 0)
+    plan, decided = None, Decided(None, whole.stay(""))
     if not any(c.backend != XLA for o in options.values() for c in o.chosen_from):
-        return stay("No backend wants any part of this function.", refusals)
-    if graph.has_effects:
-        return stay("The function has side effects, so it cannot be run to be timed.", refusals)
-    notes: list[str] = []
-    measuring_until = min(deadline, time.perf_counter() + 0.8 * settings.budget_s)
-    costs, measured = _costs(options.values(), backends, measuring_until if settings.tune != "cached" else 0.0, notes)
-    notes += _gaps(costs, settings)
-    # "cached" may time nothing, the machine included.
-    charges = Charges(handover_us_per_byte() if settings.tune != "cached" else 0.0)
-    choices = {g: choose(o, costs, charges) for g, o in options.items()}
-    plan = _plan(parts.each, choices)
-    unbroken = {g: choose(o, costs, charges.unbroken()) for g, o in options.items()}
-    plans = plans_to_time(plan, _plan(parts.each, unbroken), options, costs, only_one=settings.tune != "two-level")
-    held = set(frozen)
-    arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
-    if settings.tune == "two-level":
-        build = partial(lower, split=parts, backends=backends, timed=True)
-        plans |= refined_plan(plans, options[parts.each], costs, build, arrays, deadline, notes)
-    programs = {name: partial(lower, p, parts, backends) for name, p in plans.items()}
-    outcome = _decide(programs, *arrays, reference, settings, deadline) if programs else whole.stay(_why_plain(costs))
-    rows = placed_regions(plans.get(outcome.winner or "") or Plan.plain(parts.each), options, costs)
-    placement = Placement(
-        regions=rows,
-        refusals=tuple(refusals),
-        predicted_us=sum(row.total_us for row in rows),
-        measured_us=outcome.measured_us,
-        xla_us=outcome.xla_us,
-        error=outcome.error,
+        decided = Decided(None, whole.stay("No backend wants any part of this function."))
+    elif problem.has_effects:
+        decided = Decided(None, whole.stay("The function has side effects, so it cannot be run to be timed."))
+    else:
+        known_only = settings.tune == "cached"
+        until = 0.0 if known_only else min(deadline, time.perf_counter() + 0.6 * settings.budget_s)
+        prices = price(options.values(), backends, store, until, barred.one_by_one)
+        decided = _decided(problem, arguments, reference, settings, backends, options, prices, barred, deadline)
+        plan = decided.plan
+    rows = placed_regions(plan or Plan.plain(each), graphs, problem.split.kept, options, prices.costs)
+    total = sum(row.total_us for row in rows)
+    return Placement(
+        regions=rows if prices.costs else (),
+        refusals=refusals,
+        predicted_us=decided.predicted_us if decided.predicted_us is not None else total if prices.costs else None,
+        uncorrected_us=decided.uncorrected_us if decided.uncorrected_us is not None else total if prices.costs else None,
+        measured_us=decided.outcome.measured_us,
+        xla_us=decided.outcome.xla_us,
+        error=decided.outcome.error,
         tuning_s=time.perf_counter() - begin,
-        distinct_measured=measured,
+        distinct_measured=prices.measured,
         unavailable=unavailable,
-        notes=(*notes, *outcome.notes),
+        notes=(*prices.notes, *_gaps(prices, settings), *decided.outcome.notes),
+        is_final=not prices.unknown and not prices.notes,
+        program=problem.key,
+        edges={name: edges_of(graph) for name, graph in graphs.items()} if prices.costs else {},
+        environment=environment(backends),
     )
-    return Tuned(placement, outcome.lowered)
 
 
-def _decide(
-    programs: Mapping[str, Callable[[], Lowered]],
-    frozen: Sequence[Any],
-    others: Sequence[Any],
+def environment(backends: Mapping[str, Backend]) -> dict[str, str]:
+    """What times depend on besides the program."""
+    versions = {name: backend.version() for name, backend in backends.items()}
+    return {"jaxlib": _compat.JAXLIB_VERSION, "device": device.description(), "settings": device.settings(), **versions}
+
+
+def _decided(
+    problem: Problem,
+    arguments: Sequence[Any],
     reference: Callable[[], Any],
     settings: Settings,
+    backends: Mapping[str, Backend],
+    options: Mapping[Graph, Candidates],
+    prices: Prices,
+    barred: Barred,
     deadline: float,
-) -> whole.Outcome:
+) -> Decided:
+    """The plan to use, if it is better than XLA alone."""
+    each = problem.split.each
+    # "cached" may time nothing, the machine included.
+    charges = Charges(handover_us_per_byte() if settings.tune != "cached" else 0.0)
+    op_level = Plan.of(each, {g: choose(o, prices.costs, charges).placed for g, o in options.items()})
+    unbroken = Plan.of(each, {g: choose(o, prices.costs, charges.unbroken()).placed for g, o in options.items()})
+    plans = plans_to_time(op_level, unbroken, options, prices.costs, only_one=settings.tune != "two-level")
+    if not plans:
+        return Decided(None, whole.stay(prices.why_plain))
+    if settings.tune == "cached":
+        note = "Placed from known costs; nothing was timed."
+        return Decided(op_level, whole.Outcome("op-level", None, None, None, (note,)))
+    held = set(problem.frozen)
+    arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
+    build = partial(lower, split=problem.split, backends=backends)
+    notes: list[str] = []
     try:
-        if settings.tune == "cached":
-            return whole.trust(*next(iter(programs.items())))
-        return whole.decide(programs, frozen, others, reference, settings.tolerance, deadline)
+        if settings.tune == "two-level":
+            timed = partial(build, timed=True)
+            plans |= refined_plan(plans, options[each], prices.costs, timed, arrays, deadline, notes)
+        trials = whole.Trials(*arrays, reference, settings.tolerance)
+        trials.notes[:0] = notes
+        level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)
+        for name, plan in plans.items():
+            level.enter(name, plan)
+        if settings.tune == "two-level":
+            level.improve(deadline)
+        return level.decide(deadline)
     except KeyboardInterrupt:
-        return whole.stay("Interrupted before whole programs were compared: XLA alone is used.")
+        return Decided(None, whole.stay("Interrupted before whole programs were compared: XLA alone is used."))
 
 
-def _xla_placement(note: str, refusals: Sequence[Refusal], unavailable: Mapping[str, str], seconds: float) -> Placement:
-    return Placement((), tuple(refusals), tuning_s=seconds, unavailable=unavailable, notes=(note,))
-
-
-def recognise_all(graph: Graph) -> Graph:
-    """``graph`` with composites recognised, in the bodies of its control flow too."""
-    nodes = tuple(
-        replace(n, subgraphs={k: tuple(map(recognise_all, v)) for k, v in n.subgraphs.items()}) if n.subgraphs else n
-        for n in graph.nodes
-    )
-    return recognise(replace(graph, nodes=nodes))
-
-
-def graphs_of(graph: Graph) -> Iterator[Graph]:
-    """``graph`` and the bodies of its control flow, at every depth."""
-    yield graph
-    for node in graph.nodes:
-        for bodies in node.subgraphs.values():
-            for body in bodies:
-                yield from graphs_of(body)
-
-
-def _costs(
-    options: Collection[Candidates], backends: Mapping[str, Backend], deadline: float, notes: list[str]
-) -> tuple[dict[tuple[str, str], Cost], int]:
-    """Costs by (region key, backend), and how many distinct regions were measured for them.
-
-    An interrupt ends the measuring; what is known by then counts.
-    """
-    settings, machine = device.settings(), device.description()
-    versions = {name: backend.version() for name, backend in backends.items()}
-
-    def key_of(candidate: Candidate) -> CostKey:
-        name = candidate.backend
-        return CostKey(candidate.key, name, versions[name], _compat.JAXLIB_VERSION, machine, settings)
-
-    costs: dict[tuple[str, str], Cost] = {}
-    measured: set[str] = set()
-    try:
-        for group, found in regions.measure(
-            [c for o in options for c in o.chosen_from], backends, STORE, key_of, deadline
-        ):
-            costs.update(((group[name].key, name), cost) for name, cost in found.items())
-            if any(isinstance(cost, Measured) and cost.runs and not cost.recalled for cost in found.values()):
-                measured.update(c.key for c in group.values())
-    except KeyboardInterrupt:
-        notes.append("Tuning was interrupted: the best of what was measured is used.")
-    return costs, len(measured)
-
-
-def _gaps(costs: Mapping[tuple[str, str], Cost], settings: Settings) -> list[str]:
+def _gaps(prices: Prices, settings: Settings) -> list[str]:
     """A note on the regions without costs, if there are any."""
-    unknown = {key for (key, _), cost in costs.items() if isinstance(cost, Failed) and cost.stage == "budget"}
-    if not unknown:
+    if not prices.unknown:
         return []
     if settings.tune == "cached":
-        return [f'No costs of {len(unknown)} distinct regions are known, and tune="cached" measures none.']
+        return [f'No costs of {prices.unknown} distinct regions are known, and tune="cached" measures none.']
     spent = f"The budget of {settings.budget_s:g} s was spent"
-    return [f"{spent} before {len(unknown)} distinct regions were measured."]
-
-
-def _why_plain(costs: Mapping[tuple[str, str], Cost]) -> str:
-    """Why no plan is worth timing as a whole."""
-    if any(isinstance(cost, Measured) and name != XLA for (_, name), cost in costs.items()):
-        return "XLA is the fastest on every region that was measured."
-    return "No kernel but XLA's own was right and timed."
-
-
-def _plan(graph: Graph, choices: Mapping[Graph, Choice]) -> Plan:
-    inner: dict[Node, dict[str, tuple[Plan, ...]]] = {}
-    for node in graph.nodes:
-        if node.subgraphs:
-            inner[node] = {k: tuple(_plan(body, choices) for body in bodies) for k, bodies in node.subgraphs.items()}
-    return Plan(graph, choices[graph].placed, inner)
+    return [f"{spent} before {prices.unknown} distinct regions were measured."]

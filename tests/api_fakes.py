@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from fakes import Fake, assert_same
 
-from collage_jax import tuning
-from collage_jax.backends import registry
+from collage_jax import deciding
+from collage_jax.backends import discovery, registry
 from collage_jax.backends.base import Backend
-from collage_jax.costs import MemoryStore
+from collage_jax.database import Database
 from collage_jax.graph.ir import Graph
+from collage_jax.graph_level import GraphLevel
 from collage_jax.measure import regions, whole
 
 
@@ -43,17 +44,19 @@ def use(
     xla_s: float = 1e-2,
     whole_s: float | None = None,
 ) -> Timing:
-    """Only ``backends`` exist beside XLA, nothing is known of them yet, and every one takes ``ours_s``.
+    """Only ``backends`` exist beside XLA, nothing is known of them yet, every one takes ``ours_s``, nothing evolves.
 
     ``whole_s`` is the time of whole placed programs, if it differs. The result counts races of whole programs.
     """
     known = {registry.REFERENCE: registry.reference(), **{b.name: b for b in backends}}
-    monkeypatch.setattr(registry, "_builtin", lambda: known)
-    monkeypatch.setattr(tuning, "STORE", MemoryStore())
+    database = Database(None)
+    monkeypatch.setattr(discovery, "builtin", lambda: known)
+    monkeypatch.setattr(deciding, "store", lambda: database)
     monkeypatch.setattr(regions, "race", Timing(ours_s, xla_s))
     monkeypatch.setattr(regions, "call_overhead_s", lambda arguments: 0.0)
     timing = Timing(ours_s if whole_s is None else whole_s, xla_s)
     monkeypatch.setattr(whole, "race", timing)
+    monkeypatch.setattr(GraphLevel, "improve", lambda level, deadline: None)
     return timing
 
 

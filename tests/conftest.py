@@ -1,8 +1,10 @@
-"""Settings of the whole test run: JAX on the CPU, and how hard hypothesis looks."""
+"""Settings of the whole test run: JAX on the CPU, nothing kept, no worker unless asked for, how hard hypothesis looks."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["COLLAGE_JAX_CACHE_DIR"] = "off"
+os.environ["COLLAGE_JAX_WORKER"] = "off"
 
 from hypothesis import HealthCheck, settings
 

@@ -22,17 +22,24 @@ LAYERS = (
     "_compat",
     "config",
     "costs",
+    "database",
+    "store",
+    "watch",
     "device",
     "primitive",
     "native",
     "native_call",
     "graph",
     "patterns",
+    "callback_call",
+    "backends.source",
     "backends.base",
     "backends.own_kernels",
+    "backends.discovery",
     "backends",
     "candidates",
     "plan",
+    "problem",
     "program",
     "joining",
     "lowering",
@@ -41,8 +48,19 @@ LAYERS = (
     "placement",
     "report",
     "summary",
+    "replay",
     "contenders",
+    "neighbourhood",
+    "graph_level",
+    "pricing",
     "tuning",
+    "pinning",
+    "progress",
+    "worker.transfer",
+    "worker.channel",
+    "worker.jobs",
+    "worker",
+    "deciding",
     "signature",
     "frozen",
     "dispatch",
@@ -51,14 +69,14 @@ LAYERS = (
 )
 
 #: Imports made only when a function runs, against the order: a placement prints itself as a report.
-DEFERRED = {("placement", "report")}
+DEFERRED = {("placement", f"report.{name}") for name in ("table", "files", "html", "dot", "difference")}
 
 #: The only place for what JAX does not promise to keep.
 COMPAT = "_compat"
 PRIVATE = ("jax._src", "jax.core", "jax.extend", "jax.interpreters", "jaxlib")
 
 #: Modules beside the backends that are none.
-NO_BACKENDS = {"base", "own_kernels", "registry", "xla"}
+NO_BACKENDS = {"base", "source", "own_kernels", "discovery", "registry", "xla"}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fakes import (
 )
 
 import collage_jax
-from collage_jax.backends import registry
+from collage_jax.backends import discovery, registry
 from collage_jax.backends.base import Backend, Proposal
 from collage_jax.dispatch import _concrete
 from collage_jax.lowering import Lowered
@@ -221,7 +221,9 @@ def test_cached_times_nothing_the_machine_included(monkeypatch):
 def outcome_of(got, wanted):
     """What is decided on a program that gives ``got`` where ``jax.jit`` gives ``wanted``."""
     lowered = Lowered(lambda: ((), ()), lambda prepared: [jnp.asarray(got)])
-    return whole.decide({"placed": lambda: lowered}, [], [], lambda: jnp.asarray(wanted), None, float("inf"))
+    trials = whole.Trials([], [], lambda: jnp.asarray(wanted), None)
+    trials.enter("placed", lambda: lowered)
+    return trials.decide(float("inf"))
 
 
 def test_results_that_are_not_finite_do_not_settle_the_matter():
@@ -277,7 +279,7 @@ def test_the_body_of_a_loop_has_its_rows_where_xla_alone_is_used(monkeypatch):
 
 
 def test_a_backend_whose_module_cannot_be_imported_is_unavailable_with_the_reason():
-    broken = registry._of_module("no_such_module")
+    broken = discovery._of_module("no_such_module")
     assert isinstance(broken, Backend)
     assert broken.name == "no_such_module"
     assert "its module cannot be imported: ModuleNotFoundError" in (registry.why_unavailable(broken) or "")

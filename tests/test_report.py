@@ -5,7 +5,7 @@ from __future__ import annotations
 from collage_jax.candidates import Refusal
 from collage_jax.costs import Failed, Measured
 from collage_jax.placement import PlacedRegion, Placement
-from collage_jax.report import WIDTH, cost_text, summary, table
+from collage_jax.report.table import WIDTH, cost_text, summary, table
 
 THREE_US = Measured(3.0)
 

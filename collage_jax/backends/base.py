@@ -7,10 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..costs import Measured
 from ..graph.ir import Graph, Node, Value
 from ..graph.region import Region
+from ..graph.subgraphs import maximal_convex
+from ..patterns.fusion import FusionRule, generate
 from ..patterns.language import Pattern
 from ..patterns.matcher import Matcher
+from .source import source_version
+
+#: What a backend may be: one fused operation at a time, or whole subgraphs.
+KINDS = ("kernel-library", "graph-runtime")
 
 
 @dataclass(frozen=True)
@@ -49,28 +56,49 @@ class PreparedKernel:
 
 
 class Backend(ABC):
-    """Something that can run regions. Subclass, fill in, register.
+    """Something that can run regions. Subclass, fill in, and pass an instance to ``collage_jax.register_backend``.
 
     ``kind`` is ``"kernel-library"`` (one fused operation at a time) or ``"graph-runtime"`` (whole subgraphs).
+    ``platforms`` are names of JAX's platforms (``"cpu"``, ``"gpu"``, ``"tpu"``).
+
+    What a backend can do is stated in one of four ways, or several together: ``patterns``, with conditions; ``rule``,
+    from which every legal fusion is generated; for a graph runtime ``runs``, the operations it takes, of which it gets
+    the largest subgraphs; or ``propose``, overridden.
     """
 
     name: str = ""
     kind: str = "kernel-library"
     platforms: tuple[str, ...] = ("cpu",)
     patterns: Sequence[Pattern] = ()
+    rule: FusionRule | None = None
 
     def available(self) -> Unsupported | None:
         """None if the backend can be used in this process, else why not."""
         return None
 
     def version(self) -> str:
-        """Version of the backend and of the libraries whose speed it has; part of every cost's key."""
-        return "0"
+        """Version of the backend and of the libraries whose speed it has; part of every cost's key.
+
+        By default a hash of the file that defines the backend, so that a change there is measured anew.
+        """
+        return source_version(type(self))
+
+    def runs(self, node: Node) -> Unsupported | bool | None:
+        """Whether a graph runtime takes ``node``: True or None, or else why not."""
+        return Unsupported(f"{self.name} names no operations that it runs")
 
     def propose(self, graph: Graph) -> Iterable[Proposal]:
-        """The regions of ``graph`` worth considering: where one of ``patterns`` fits, unless overridden."""
+        """The regions of ``graph`` worth considering: what ``patterns``, ``rule`` and ``runs`` give, unless overridden."""
         matcher = Matcher(graph)
-        return [Proposal(tuple(found.nodes), p.name) for p in self.patterns for found in matcher.find(p)]
+        for pattern in self.patterns:
+            for found in matcher.find(pattern):
+                yield Proposal(tuple(found.nodes), pattern.name)
+        if self.rule is not None:
+            for nodes in generate(graph, self.rule):
+                yield Proposal(nodes, "+".join(node.op for node in nodes))
+        if self.kind == "graph-runtime":
+            for nodes in maximal_convex(graph, lambda node: self.runs(node) in (None, True)):
+                yield Proposal(nodes, f"{len(nodes)} operations")
 
     def supports(self, region: Region) -> Unsupported | None:
         """None if ``emit`` can serve ``region``, else the reason."""
@@ -83,3 +111,20 @@ class Backend(ABC):
     def emit_frozen(self, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
         """Like ``emit`` when the entries in ``frozen`` stay the same call after call; None if that is of no use."""
         return None
+
+    def cost(self, region: Region) -> Measured | None:
+        """What one run of ``region`` takes, if the backend knows better than a timing would; None to have it timed.
+
+        The kernel is checked against XLA all the same.
+        """
+        return None
+
+    def portable(self) -> Any:
+        """What another process needs to have the backend as it is in this one; it goes there by ``cloudpickle``.
+
+        None if importing the backend there is enough. Backends that were registered are sent whole.
+        """
+        return None
+
+    def adopt(self, state: Any) -> None:
+        """Be as the backend is in the process where ``portable`` gave ``state``."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import jax
 
-from ..graph.region import Region
-from .base import Backend, Unsupported
+from . import discovery
+from .base import Backend
+from .discovery import REFERENCE
 
-REFERENCE = "xla"
+#: What ``register_backend`` made known in this process.
+_registered: dict[str, Backend] = {}
 
 
 @dataclass(frozen=True)
@@ -32,47 +31,58 @@ class BackendInfo:
         return self.unavailable is None
 
 
-@cache
-def _builtin() -> dict[str, Backend]:
-    """The backends of this package: every sibling module or package that holds a ``BACKEND``."""
-    package = importlib.import_module(__package__ or "")
-    found = (_of_module(m.name) for m in pkgutil.iter_modules(package.__path__))
-    return {b.name: b for b in sorted(filter(None, found), key=lambda b: (b.name != REFERENCE, b.name))}
+def _known() -> dict[str, Backend]:
+    """Every backend by name: the built-in ones, those of packages, those registered."""
+    return {**discovery.builtin(), **discovery.of_packages(), **_registered}
 
 
-def _of_module(name: str) -> Backend | None:
-    try:
-        return getattr(importlib.import_module(f"{__package__}.{name}"), "BACKEND", None)
-    except Exception as error:  # a broken backend must not break the others
-        if name == REFERENCE:
-            raise
-        return _Broken(name, f"its module cannot be imported: {type(error).__name__}: {error}")
+def register_backend(backend: Backend) -> None:
+    """Let functions use ``backend`` for what they have not tuned yet.
+
+    Raises ``TypeError`` or ``ValueError`` if it is no complete ``Backend``, or its name is taken.
+    """
+    discovery.check(backend)
+    if backend.name in _known():
+        raise ValueError(f"a backend called {backend.name!r} is there already; unregister it first, or choose a name")
+    _registered[backend.name] = backend
 
 
-class _Broken(Backend):
-    """In place of a backend whose module cannot be imported."""
+def unregister_backend(name: str) -> None:
+    """Forget a backend that ``register_backend`` made known. What was tuned with it stays as it is."""
+    if name not in _registered:
+        why = "it came with the library or a package" if name in _known() else "there is none"
+        listed = ", ".join(sorted(_registered)) or "none"
+        raise ValueError(f"no registered backend is called {name!r} ({why}); registered: {listed}")
+    del _registered[name]
 
-    kind = "unknown"
-    platforms = ("cpu", "gpu", "tpu")
 
-    def __init__(self, name: str, reason: str) -> None:
-        self.name, self._reason = name, reason
+def is_builtin(name: str) -> bool:
+    """True if the backend called ``name`` came with the library."""
+    return name in discovery.builtin()
 
-    def available(self) -> Unsupported:
-        return Unsupported(self._reason)
 
-    def emit(self, region: Region) -> Callable[..., Any]:
-        raise ValueError(self._reason)
+def portable() -> tuple[dict[str, Backend], dict[str, Any]]:
+    """What another process needs to have this one's backends: those registered, and the state of the others."""
+    others = {**discovery.builtin(), **discovery.of_packages()}
+    return dict(_registered), {n: state for n, b in others.items() if (state := b.portable()) is not None}
+
+
+def adopt(registered: dict[str, Backend], states: dict[str, Any]) -> None:
+    """Have the backends that ``portable`` gave in another process."""
+    _registered.clear()
+    _registered.update(registered)
+    for name, state in states.items():
+        get(name).adopt(state)
 
 
 def reference() -> Backend:
     """The backend that runs everything."""
-    return _builtin()[REFERENCE]
+    return discovery.builtin()[REFERENCE]
 
 
 def get(name: str) -> Backend:
     """The backend called ``name``; ``ValueError`` with the known names if there is none."""
-    known = _builtin()
+    known = _known()
     if name not in known:
         raise ValueError(f"no backend is called {name!r}; known: {', '.join(sorted(known))}")
     return known[name]
@@ -80,7 +90,7 @@ def get(name: str) -> Backend:
 
 def backends() -> tuple[BackendInfo, ...]:
     """Every known backend: name, kind, platforms, version and, if it cannot be used here, the reason."""
-    return tuple(_info(backend) for backend in _builtin().values())
+    return tuple(_info(backend) for backend in _known().values())
 
 
 def _info(backend: Backend) -> BackendInfo:
@@ -108,7 +118,7 @@ def usable(names: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
 
     ``names`` None means every known one.
     """
-    chosen = [get(n) for n in names] if names is not None else list(_builtin().values())
+    chosen = [get(n) for n in names] if names is not None else list(_known().values())
     reasons = {b.name: why_unavailable(b) for b in chosen if b.name != REFERENCE}
     good = [b for b in chosen if b.name != REFERENCE and reasons[b.name] is None]
     return good, {name: reason for name, reason in reasons.items() if reason is not None}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import _compat
-from .ir import Constant, Node, Value
+from .ir import Constant, Graph, Node, Value
 from .region import Region
 
 #: Parameters that say where something runs or what it is called, not what it computes.
@@ -63,13 +63,50 @@ def _params(params: Mapping[str, Any]) -> str:
 
 
 def parameter_text(value: Any) -> str:
-    """Text that is equal for equal parameters in any process: arrays by content, functions by name, jaxprs printed."""
+    """Text that is equal for equal parameters in any process: arrays by content, functions by name, jaxprs by line."""
     if isinstance(value, np.ndarray):
         return f"array{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()[:16]}"
     if isinstance(value, (tuple, list)) and type(value) in (tuple, list):
         return "(" + ",".join(map(parameter_text, value)) + ")"
     if _compat.is_jaxpr(value):
-        return str(value)
+        return _jaxpr_text(value)
     if callable(value) and not isinstance(value, type):
         return getattr(value, "__qualname__", type(value).__qualname__)
     return repr(value)
+
+
+#: Calls that are the same whatever differentiation rules they carry, and the parameter that holds what is called.
+_CALLS = {
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "collage_jax_placed": "original",
+    "closed_call": "call_jaxpr",
+    "eval_jaxpr": "call_jaxpr",
+}
+
+
+def _jaxpr_text(closed: Any) -> str:
+    jaxpr, _ = _compat.open_jaxpr(closed)
+    names: dict[Any, str] = {}
+
+    def named(var: Any) -> str:
+        name = names[var] = f"v{len(names)}"
+        return f"{name}:{var.aval}"
+
+    def operand(atom: Any) -> str:
+        return f"{atom.val}:{atom.aval}" if isinstance(atom, _compat.Literal) else names[atom]
+
+    lines = [",".join(map(named, (*jaxpr.constvars, *jaxpr.invars)))]
+    for eqn in jaxpr.eqns:
+        held = _CALLS.get(eqn.primitive.name)
+        name = eqn.primitive.name if held is None else "call"
+        params = _params(eqn.params if held is None else {"called": eqn.params[held]})
+        operands = ",".join(map(operand, eqn.invars))
+        lines.append(f"{name}{params}({operands})->{','.join(map(named, eqn.outvars))}")
+    return "{" + ";".join(lines) + "|" + ",".join(map(operand, jaxpr.outvars)) + "}"
+
+
+def graph_key(graph: Graph, marked: Iterable[Value] = ()) -> str:
+    """Hash of all of ``graph``: equal for programs in which equal regions stand in equal places."""
+    return region_key(Region.of(graph, graph.nodes), marked)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from .. import watch
+
 Name = TypeVar("Name", bound=Hashable)
 
 #: A contender this many times slower than the best at its first run is not run again.
@@ -47,17 +49,19 @@ def race(
     deadline: float = float("inf"),
     hopeless: float = HOPELESS,
     rivals: Callable[[Name], Hashable] = lambda name: None,
+    step: Callable[[Name], watch.Step | None] = lambda name: None,
 ) -> dict[Name, np.ndarray]:
     """Seconds per call of each contender, one figure a round; all have been called before.
 
     At least one round is run, at most ``rounds``, and none begins after ``seconds`` or past ``deadline`` (of
     ``time.perf_counter``). Contenders with equal ``rivals(name)`` do the same work: the hopeless among them have one
-    figure, all others equally many. Raises ``BrokeDown`` if one raises.
+    figure, all others equally many. ``step(name)`` is what to announce while it runs. Raises ``BrokeDown`` if one
+    raises.
     """
     begin = time.perf_counter()
     first: dict[Name, float] = {}
     for name, call in contenders.items():
-        with _blaming(name):
+        with _blaming(name, step):
             first[name] = time_once(call)
             if first[name] < UNLUCKY_S:
                 # A short run may have been interrupted by something else; nobody is judged by a single one.
@@ -70,7 +74,7 @@ def race(
     times: dict[Name, list[float]] = {name: [] for name in running}
     for i in range(rounds):
         for name in running if i % 2 == 0 else reversed(running):
-            with _blaming(name):
+            with _blaming(name, step):
                 times[name].append(_block(contenders[name], repeats[name]))
         now = time.perf_counter()
         if now - begin > seconds or now > deadline:
@@ -79,11 +83,14 @@ def race(
 
 
 @contextmanager
-def _blaming(name: Hashable) -> Iterator[None]:
+def _blaming(name: Any, step: Callable[[Any], watch.Step | None]) -> Iterator[None]:
+    watch.announce(step(name))
     try:
         yield
     except Exception as error:
         raise BrokeDown(name) from error
+    finally:
+        watch.announce(None)
 
 
 def _block(call: Callable[[], Any], repeats: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
 from ..costs import Cost, CostKey, CostStore, Failed, Measured
@@ -30,8 +31,15 @@ from .race import BrokeDown, quartile_spread, race
 ROUNDS = 15
 SECONDS_PER_REGION = 0.2
 
+#: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
+SLOWEST = 20.0
+
+UNCHECKED = "XLA itself cannot run this region alone"
+
 #: The candidates of one region by backend.
 Group: TypeAlias = Mapping[str, Candidate]
+
+KeyOf: TypeAlias = Callable[[Candidate], CostKey]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +64,14 @@ def measure(
     candidates: Iterable[Candidate],
     backends: Mapping[str, Backend],
     store: CostStore,
-    key_of: Callable[[Candidate], CostKey],
+    key_of: KeyOf,
     deadline: float,
+    one_by_one: bool = False,
 ) -> Iterator[tuple[Group, Mapping[str, Cost]]]:
     """The candidates of each distinct region with their costs by backend, as they become known.
 
-    What ``store`` knows is not measured again; past ``deadline`` (of ``time.perf_counter``) nothing is.
+    What ``store`` knows is not measured again; past ``deadline`` (of ``time.perf_counter``) nothing is. ``one_by_one``
+    compiles one candidate at a time, so that it is clear which one crashes.
     """
     groups: dict[str, dict[str, Candidate]] = {}
     uses: Counter[str] = Counter()
@@ -69,10 +79,13 @@ def measure(
         uses[candidate.key] += candidate.backend == XLA
         groups.setdefault(candidate.key, {}).setdefault(candidate.backend, candidate)
     pending: list[Group] = []
+    recalled = store.get_many([key_of(c) for group in groups.values() for c in group.values()])
     for group in groups.values():
-        known = {name: cost for name, c in group.items() if (cost := store.get(key_of(c))) is not None}
+        known = {name: cost for name, c in group.items() if (cost := recalled.get(key_of(c))) is not None}
         if len(known) == len(group):
             yield group, {n: replace(c, recalled=True) if isinstance(c, Measured) else c for n, c in known.items()}
+        elif isinstance(known.get(XLA), Failed):
+            yield group, {n: known.get(n) or Failed("verify", UNCHECKED) for n in group}
         elif is_view(next(iter(group.values())).region):
             yield group, {XLA: Measured(0.0, runs=0, note="free: shapes only")}
         else:
@@ -85,11 +98,18 @@ def measure(
     # Those with most work first: if time runs out, what is missing matters least.
     families.sort(key=lambda family: max(_work(g) * uses[g[XLA].key] for g in family), reverse=True)
     for family in families:
-        for group, found in zip(family, measure_family(family, backends, deadline), strict=True):
+        for group, found in zip(family, measure_family(family, backends, key_of, deadline, one_by_one), strict=True):
             for name, cost in found.items():
                 if not (isinstance(cost, Failed) and cost.stage == "budget"):
                     store.put(key_of(group[name]), cost)
             yield group, found
+
+
+def wrong(groups: Iterable[Group], backends: Mapping[str, Backend], key_of: KeyOf) -> Iterator[tuple[Candidate, Failed]]:
+    """The candidates of ``groups``, XLA's among each, that fail or differ from XLA, with reasons. Nothing is timed."""
+    for group in groups:
+        failed, *_ = _checked(group, backends, key_of, one_by_one=True)
+        yield from ((group[name], cost) for name, cost in failed.items() if isinstance(cost, Failed))
 
 
 def _families(groups: Sequence[Group]) -> list[list[Group]]:
@@ -117,20 +137,36 @@ def _work(group: Group) -> float:
     return sum(v.nbytes for v in values) + products
 
 
-def measure_family(family: Sequence[Group], backends: Mapping[str, Backend], deadline: float) -> list[dict[str, Cost]]:
+def measure_family(
+    family: Sequence[Group],
+    backends: Mapping[str, Backend],
+    key_of: KeyOf,
+    deadline: float,
+    one_by_one: bool = False,
+) -> list[dict[str, Cost]]:
     """Costs by backend for each group of ``family``; XLA must be among the candidates of each."""
     costs: list[dict[str, Cost]] = []
     calls: dict[tuple[int, str], Callable[[], Any]] = {}
     errors: dict[tuple[int, str], float] = {}
+    known: dict[tuple[int, str], Measured] = {}
     for i, group in enumerate(family):
         if time.perf_counter() > deadline:
             costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
             continue
-        failed, runners, group_errors, arrays = _checked(group, backends)
+        failed, runners, group_errors, arrays = _checked(group, backends, key_of, one_by_one)
         costs.append(failed)
         errors.update(((i, name), error) for name, error in group_errors.items())
-        calls.update(((i, name), runner.ready(arrays)) for name, runner in runners.items())
-    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline).items():
+        known.update(((i, name), own) for name in runners if (own := _own_cost(group[name], backends[name], failed)))
+        timed = {n: r for n, r in runners.items() if n not in failed and (i, n) not in known}
+        calls.update(((i, name), runner.ready(arrays)) for name, runner in timed.items())
+    for (i, name), own in known.items():
+        costs[i][name] = replace(own, error=errors.get((i, name)))
+
+    def step(contender: tuple[int, str]) -> watch.Step | None:
+        i, name = contender
+        return None if name == XLA else _step(family[i][name], "run", key_of, watch.RACE_S)
+
+    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline, step).items():
         entries = len(family[i][name].region.entries)
         overhead = min(call_overhead_s(entries), 0.9 * float(np.median(samples)))
         median_us = (float(np.median(samples)) - overhead) * 1e6
@@ -139,12 +175,16 @@ def measure_family(family: Sequence[Group], backends: Mapping[str, Backend], dea
 
 
 def _times(
-    calls: dict[tuple[int, str], Callable[[], Any]], costs: Sequence[dict[str, Cost]], seconds: float, deadline: float
+    calls: dict[tuple[int, str], Callable[[], Any]],
+    costs: Sequence[dict[str, Cost]],
+    seconds: float,
+    deadline: float,
+    step: Callable[[tuple[int, str]], watch.Step | None],
 ) -> dict[tuple[int, str], np.ndarray]:
     """Race ``calls``; those that break down meanwhile go to ``costs`` and the others start again."""
     while calls:
         try:
-            return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda contender: contender[0])
+            return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda c: c[0], step=step)
         except BrokeDown as error:
             i, name = error.name
             costs[i][name] = Failed("run", _first_line(error.__cause__ or error))
@@ -152,8 +192,21 @@ def _times(
     return {}
 
 
+def _own_cost(candidate: Candidate, backend: Backend, failed: dict[str, Cost]) -> Measured | None:
+    """What the backend itself says of its kernel, if it does."""
+    try:
+        return backend.cost(candidate.region)
+    except Exception as error:
+        failed[candidate.backend] = Failed("run", f"`cost` failed: {_first_line(error)}")
+        return None
+
+
+def _step(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | None) -> watch.Step:
+    return watch.Step(candidate.backend, stage, "+".join(candidate.region.ops), key_of(candidate), limit_s)
+
+
 def _checked(
-    group: Group, backends: Mapping[str, Backend]
+    group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool
 ) -> tuple[dict[str, Cost], dict[str, _Runner], dict[str, float], list[Any]]:
     """Compile the candidates of one region and check them against XLA: failures, those that are right, their errors."""
     costs: dict[str, Cost] = {}
@@ -164,8 +217,13 @@ def _checked(
         # Tracing stays on this thread, which alone holds the caller's JAX settings; compiling does not need them.
         building: dict[str, Future[_Runner]] = {}
         for name, candidate in group.items():
+            step = _step(candidate, "compile", key_of, None if name == XLA else watch.COMPILE_S)
             try:
-                building[name] = pool.submit(_lowered(candidate, backends[name], arrays))
+                with watch.at(step):
+                    lowered = _lowered(candidate, backends[name], arrays)
+                building[name] = pool.submit(_announced, step, lowered)
+                if one_by_one:
+                    wait([building[name]])
             except Exception as error:
                 costs[name] = Failed("compile", _first_line(error))
         for name, future in building.items():
@@ -174,17 +232,22 @@ def _checked(
             except Exception as error:
                 costs[name] = Failed("compile", _first_line(error))
     if XLA not in runners:
-        costs |= {name: Failed("verify", "XLA itself cannot run this region alone") for name in runners}
+        costs |= {name: Failed("verify", UNCHECKED) for name in runners}
         return costs, {}, {}, arrays
     errors: dict[str, float] = {}
     try:
-        _verify(group, runners, costs, errors, draw(region.entries, "wide"))
-        _verify(group, runners, costs, errors, arrays)
+        _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
+        _verify(group, runners, costs, errors, arrays, key_of)
     except _ReferenceFailed as error:
         costs[XLA] = Failed("run", _first_line(error.__cause__ or error))
-        costs |= {name: Failed("verify", "XLA itself cannot run this region alone") for name in runners if name != XLA}
+        costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
         return costs, {}, {}, arrays
     return costs, runners, errors, arrays
+
+
+def _announced(step: watch.Step, compiling: Callable[[], _Runner]) -> _Runner:
+    with watch.at(step):
+        return compiling()
 
 
 def _lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> Callable[[], _Runner]:
@@ -211,16 +274,21 @@ def _verify(
     costs: dict[str, Cost],
     errors: dict[str, float],
     arrays: Sequence[Any],
+    key_of: KeyOf,
 ) -> None:
     """Move runners whose results differ from XLA's on ``arrays`` from ``runners`` to ``costs``."""
+    begin = time.perf_counter()
     try:
-        wanted = jax.block_until_ready(_outputs(runners[XLA].ready(arrays)()))
+        with watch.at(_step(group[XLA], "run", key_of, None)):
+            wanted = jax.block_until_ready(_outputs(runners[XLA].ready(arrays)()))
     except Exception as error:
         raise _ReferenceFailed from error
+    limit_s = watch.RUN_S + SLOWEST * (time.perf_counter() - begin)
     allowed = tolerance(group[XLA].region)
     for name in [n for n in runners if n != XLA]:
         try:
-            got = _outputs(runners[name].ready(arrays)())
+            with watch.at(_step(group[name], "run", key_of, limit_s)):
+                got = jax.block_until_ready(_outputs(runners[name].ready(arrays)()))
             error = largest_error(got, wanted)
         except Exception as failure:
             costs[name] = Failed("run", _first_line(failure))
@@ -239,7 +307,7 @@ def _outputs(result: Any) -> list[Any]:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [""]
-    # What a callback raised comes as its whole traceback, the reason last.
+    # What Python called by XLA raised comes as its whole traceback, the reason last.
     return f"{type(error).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import watch
 from ..lowering import Lowered
 from .compare import largest_error
 from .race import BrokeDown, race
@@ -28,100 +29,127 @@ SHORT_S = 0.005
 SECOND_CHANCES = 2
 #: How far whole results may differ from XLA's, relative to the largest, by bytes of the widest float among them.
 TOLERANCES = {1: 0.2, 2: 3e-2, 4: 5e-5, 8: 1e-10}
+#: A first run may take this many times that of XLA alone, and ``watch.COMPILE_S`` more, before it counts as hanging.
+SLOWEST = 20.0
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """``winner`` and ``lowered`` are None where XLA alone is used. Times are medians of the same rounds."""
+    """``winner`` is None where XLA alone is used. Times are medians of the same rounds."""
 
     winner: str | None
-    lowered: Lowered | None
     measured_us: float | None
     xla_us: float | None
     error: float | None
     notes: tuple[str, ...]
 
 
-def decide(
-    programs: Mapping[str, Callable[[], Lowered]],
-    frozen: Sequence[Any],
-    others: Sequence[Any],
-    reference: Callable[[], Any],
-    tolerance: float | None,
-    deadline: float,
-) -> Outcome:
-    """Build, check and time ``programs`` beside ``reference()`` on the same arrays; the fastest that is right wins.
+class Trials:
+    """Programs that compute the same, built, checked against ``reference()`` and timed on the same arrays.
 
-    A tie goes to XLA alone. ``reference()`` may return any tree of arrays. ``frozen`` feed the programs' preparation,
-    ``others`` each call.
+    ``reference()`` may return any tree of arrays. ``frozen`` feed the programs' preparation, ``others`` each call.
+    ``tolerance`` None means the default of the results' dtypes.
     """
-    wanted = jax.tree.leaves(jax.block_until_ready(reference()))
-    allowed = tolerance if tolerance is not None else default_tolerance(wanted)
-    notes: list[str] = []
-    if not all(map(_is_finite, wanted)):
-        notes.append("jax.jit's results hold NaN or infinities here: only what is finite was compared.")
-    lowered: dict[str, Lowered] = {}
-    calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
-    errors: dict[str, float] = {}
-    for name, build in programs.items():
+
+    def __init__(
+        self, frozen: Sequence[Any], others: Sequence[Any], reference: Callable[[], Any], tolerance: float | None
+    ) -> None:
+        self._frozen, self._others = frozen, others
+        begin = time.perf_counter()
+        self._wanted = jax.tree.leaves(jax.block_until_ready(reference()))
+        self._limit_s = watch.COMPILE_S + SLOWEST * (time.perf_counter() - begin)
+        self._allowed = tolerance if tolerance is not None else default_tolerance(self._wanted)
+        self._calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
+        self._errors: dict[str, float] = {}
+        self.notes: list[str] = []
+        if not all(map(_is_finite, self._wanted)):
+            self.notes.append("jax.jit's results hold NaN or infinities here: only what is finite was compared.")
+
+    @property
+    def names(self) -> list[str]:
+        """The programs that are right."""
+        return [name for name in self._calls if name != XLA_ALONE]
+
+    def enter(self, name: str, build: Callable[[], Lowered]) -> bool:
+        """Build and check a program; False, and a note why, if it cannot take part."""
         try:
-            lowered[name] = build()
-            calls[name], errors[name] = _ready(lowered[name], frozen, others, wanted)
+            with watch.at(self._step(name)):
+                call, error = _ready(build(), self._frozen, self._others, self._wanted)
         except Exception as failure:
-            notes.append(f"{name}: {type(failure).__name__}: {failure}")
-            continue
-        if not errors[name] <= allowed:
-            notes.append(
-                f"{name}: differs from jax.jit by {errors[name]:.1e} of the largest output; {allowed:.1e} allowed."
+            self.notes.append(f"{name}: {type(failure).__name__}: {failure}")
+            return False
+        if not error <= self._allowed:
+            self.notes.append(
+                f"{name}: differs from jax.jit by {error:.1e} of the largest output; {self._allowed:.1e} allowed."
             )
-            del calls[name]
-    if len(calls) == 1:
-        return Outcome(None, None, None, None, None, tuple(notes))
-    remaining = max(0.5, deadline - time.perf_counter())
-    times: dict[str, np.ndarray] = {}
-    while len(calls) > 1 and not times:
-        try:
-            times = race(calls, rounds=ROUNDS, seconds=min(SECONDS, remaining), hopeless=6.0)
-        except BrokeDown as failure:
-            if failure.name == XLA_ALONE:
-                raise
-            notes.append(f"{failure.name}: failed while it was timed: {failure.__cause__}")
-            del calls[failure.name]
-    if not times:
-        return Outcome(None, None, None, None, None, tuple(notes))
-    medians = {name: float(np.median(samples)) for name, samples in times.items()}
-    winner = min((n for n in calls if n != XLA_ALONE), key=medians.__getitem__)
-    notes.append("Whole programs: " + ", ".join(f"{n} {m * 1e6:.1f} us" for n, m in medians.items()) + ".")
-    ours, theirs = times[winner], times[XLA_ALONE]
-    try:
-        pair = {name: calls[name] for name in (winner, XLA_ALONE)}
-        ours, theirs = _clearer(pair, ours, theirs, deadline)
+            return False
+        self._calls[name], self._errors[name] = call, error
+        return True
+
+    def leave(self, name: str) -> None:
+        """Forget a program and what was packed for it."""
+        del self._calls[name], self._errors[name]
+
+    def race(self, names: Sequence[str], rounds: int, seconds: float, hopeless: float) -> dict[str, np.ndarray]:
+        """Seconds per call of those of ``names`` that are there and do not break down, one figure a round."""
+        running = {name: self._calls[name] for name in names if name in self._calls}
+        while running:
+            try:
+                return race(running, rounds=rounds, seconds=seconds, hopeless=hopeless, step=self._step)
+            except BrokeDown as failure:
+                if failure.name == XLA_ALONE:
+                    raise
+                self.notes.append(f"{failure.name}: failed while it was timed: {failure.__cause__}")
+                self.leave(failure.name)
+                del running[failure.name]
+        return {}
+
+    def decide(self, deadline: float) -> Outcome:
+        """Time all programs beside XLA alone: the fastest wins, if it is clearly faster than XLA."""
+        if not self.names:
+            return Outcome(None, None, None, None, tuple(self.notes))
+        remaining = max(0.5, deadline - time.perf_counter())
+        times = self.race([XLA_ALONE, *self.names], ROUNDS, min(SECONDS, remaining), hopeless=6.0)
+        if not self.names:
+            return Outcome(None, None, None, None, tuple(self.notes))
+        medians = {name: float(np.median(samples)) for name, samples in times.items()}
+        self.notes.append("Whole programs: " + ", ".join(f"{n} {m * 1e6:.1f} us" for n, m in medians.items()) + ".")
+        winner = min(self.names, key=medians.__getitem__)
+        ours, theirs = self._clearer(winner, times[winner], times[XLA_ALONE], deadline)
         if _is_faster(ours, theirs) and float(np.median(theirs)) < SHORT_S:
-            ours, theirs = race(pair, rounds=4 * ROUNDS, seconds=1.0, hopeless=np.inf).values()
-    except BrokeDown as failure:
-        if failure.name == XLA_ALONE:
-            raise
-        notes.append(f"{failure.name}: failed while it was timed: {failure.__cause__}")
-        return Outcome(None, None, None, None, None, tuple(notes))
-    ours_us, xla_us = float(np.median(ours)) * 1e6, float(np.median(theirs)) * 1e6
-    if not _is_faster(ours, theirs):
-        notes.append(f"{winner} took {ours_us:.1f} us, no clear gain over XLA alone, which is used.")
-        return Outcome(None, None, xla_us, xla_us, None, tuple(notes))
-    return Outcome(winner, lowered[winner], ours_us, xla_us, errors[winner], tuple(notes))
+            again = self.race([winner, XLA_ALONE], 4 * ROUNDS, 1.0, hopeless=np.inf)
+            ours, theirs = again.get(winner, ours), again[XLA_ALONE]
+        if winner not in self._calls:  # it broke down meanwhile
+            return Outcome(None, None, None, None, tuple(self.notes))
+        ours_us, xla_us = float(np.median(ours)) * 1e6, float(np.median(theirs)) * 1e6
+        if not _is_faster(ours, theirs):
+            self.notes.append(f"{winner} took {ours_us:.1f} us, no clear gain over XLA alone, which is used.")
+            return Outcome(None, xla_us, xla_us, None, tuple(self.notes))
+        return Outcome(winner, ours_us, xla_us, self._errors[winner], tuple(self.notes))
+
+    def _clearer(
+        self, winner: str, ours: np.ndarray, theirs: np.ndarray, deadline: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Samples of two programs, ours first, with more rounds while ours is faster by the median but not clearly."""
+        for _ in range(SECOND_CHANCES):
+            promising = float(np.median(ours)) < (1 - MARGIN) * float(np.median(theirs))
+            if not promising or _is_faster(ours, theirs) or time.perf_counter() > deadline:
+                break
+            count = min(len(ours), len(theirs))
+            more = self.race([winner, XLA_ALONE], ROUNDS, SECONDS, hopeless=np.inf)
+            if winner not in more:
+                break
+            ours = np.append(ours[:count], more[winner])
+            theirs = np.append(theirs[:count], more[XLA_ALONE])
+        return ours, theirs
+
+    def _step(self, name: str) -> watch.Step:
+        return watch.Step("", "program", ops=name, limit_s=None if name == XLA_ALONE else self._limit_s)
 
 
 def stay(note: str) -> Outcome:
     """XLA alone, without a comparison."""
-    return Outcome(None, None, None, None, None, (note,))
-
-
-def trust(name: str, build: Callable[[], Lowered]) -> Outcome:
-    """Use a program without running it: its costs were measured before, and nothing may be timed now."""
-    try:
-        lowered = build()
-    except Exception as failure:
-        return stay(f"{name}: {type(failure).__name__}: {failure}")
-    return Outcome(name, lowered, None, None, None, ("Placed from known costs; nothing was timed.",))
+    return Outcome(None, None, None, None, (note,))
 
 
 def _ready(
@@ -144,20 +172,6 @@ def _finite_alone(got: Any, wanted: Any) -> tuple[Any, Any]:
     """Both with 0 wherever one of them is not finite."""
     both = jnp.isfinite(got) & jnp.isfinite(wanted)
     return jnp.where(both, got, 0), jnp.where(both, wanted, 0)
-
-
-def _clearer(
-    calls: Mapping[str, Callable[[], Any]], ours: np.ndarray, theirs: np.ndarray, deadline: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of two programs, ours first, with more rounds while ours is faster by the median but not clearly."""
-    for _ in range(SECOND_CHANCES):
-        promising = float(np.median(ours)) < (1 - MARGIN) * float(np.median(theirs))
-        if not promising or _is_faster(ours, theirs) or time.perf_counter() > deadline:
-            break
-        count = min(len(ours), len(theirs))
-        more = race(calls, rounds=ROUNDS, seconds=SECONDS, deadline=deadline, hopeless=np.inf)
-        ours, theirs = (np.append(old[:count], new) for old, new in zip((ours, theirs), more.values(), strict=True))
-    return ours, theirs
 
 
 def _is_faster(ours: np.ndarray, theirs: np.ndarray) -> bool:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .costs import Cost, Failed, Measured
-from .placement import PlacedRegion, Placement
+from ..costs import Cost, Failed, Measured
+from ..placement import PlacedRegion, Placement
 
 WIDTH = 150
 

@@ -1,0 +1,100 @@
+"""Callback: kernels that users write in Python, with NumPy or with what compiles NumPy code.
+
+binding        region -> the kernel that runs it, with what its parameters get
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from hashlib import sha256
+from typing import Any
+
+import jax
+
+from ...callback_call import CallbackKernel, callback_call, load_extension, register, registered
+from ...graph.ir import Graph
+from ...graph.region import Region
+from ...patterns.matcher import Matcher
+from ..base import Backend, Proposal, Unsupported
+from .binding import Binding, Fixed, bind, matches
+
+
+class Callback(Backend):
+    """The functions that ``collage_jax.callback_kernel`` decorated, each for its pattern."""
+
+    name = "callback"
+
+    def available(self) -> Unsupported | None:
+        if not registered():
+            return Unsupported("no function was registered; use collage_jax.callback_kernel")
+        try:
+            load_extension()
+        except ImportError as error:
+            return Unsupported(str(error))
+        return None
+
+    def version(self) -> str:
+        return sha256(" ".join(kernel.version for kernel in registered()).encode()).hexdigest()[:16]
+
+    def portable(self) -> tuple[CallbackKernel, ...] | None:
+        return registered() or None
+
+    def adopt(self, state: Any) -> None:
+        for kernel in state:
+            register(kernel)
+
+    def propose(self, graph: Graph) -> Iterable[Proposal]:
+        matcher = Matcher(graph)
+        for kernel in registered():
+            for match in matches(kernel, matcher):
+                found = bind(registered(), Region.of(graph, match.nodes))
+                if isinstance(found, Binding):
+                    yield Proposal(match.nodes, found.kernel.name)
+                elif found is not None:
+                    yield Proposal(match.nodes, kernel.name, refused=found)
+
+    def supports(self, region: Region) -> Unsupported | None:
+        found = _bound(region)
+        return found if isinstance(found, Unsupported) else None
+
+    def emit(self, region: Region) -> Callable[..., Any]:
+        found = _bound(region)
+        if isinstance(found, Unsupported):
+            raise ValueError(f"no kernel can run {region}: {found.reason}")
+        shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in found.results]
+        call = callback_call(_with_fixed(found.kernel.function, found.inputs), shapes, name=found.kernel.name)
+        operands = [region.entries.index(value) for value in found.operands]
+        exits = [found.results.index(value) for value in region.exits]
+
+        def run(*arrays: Any) -> tuple[Any, ...]:
+            made = call(*(arrays[i] for i in operands))
+            return tuple(made[i] for i in exits)
+
+        return run
+
+
+def _bound(region: Region) -> Binding | Unsupported:
+    found = bind(registered(), region)
+    if found is None:
+        return Unsupported("no kernel's pattern and condition describe these operations by themselves")
+    return found
+
+
+def _with_fixed(function: Callable[..., Any], inputs: Sequence[Any]) -> Callable[..., Any]:
+    """``function`` of the arrays alone, if some of ``inputs`` are fixed."""
+    fixed = [(i, given.value) for i, given in enumerate(inputs) if isinstance(given, Fixed)]
+    if not fixed:
+        return function
+
+    @wraps(function)  # so that its hash is one of the same package's code
+    def call(*views: Any) -> Any:
+        arguments = list(views)
+        for i, value in fixed:
+            arguments.insert(i, value)
+        return function(*arguments)
+
+    return call
+
+
+BACKEND = Callback()

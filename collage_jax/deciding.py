@@ -1,0 +1,145 @@
+"""Which program serves a signature: one decided before, or one tuned now; then built in this process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import _compat, watch
+from .backends import registry
+from .backends.base import Backend
+from .candidates import is_wanted
+from .config import config
+from .database import cache_directory, tuning_lock
+from .lowering import Lowered, lower
+from .pinning import check
+from .placement import Placement
+from .problem import Problem, problem_of
+from .progress import shown
+from .replay import Mismatch, plan_of
+from .report.files import from_json, to_json
+from .store import store
+from .tuning import Settings, environment, tune
+from .worker.client import Client, NoWorker
+from .worker.jobs import Job
+
+#: The worker of this process.
+WORKER = Client()
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """The decision for one signature. ``lowered`` is None where plain ``jax.jit`` is used."""
+
+    placement: Placement
+    lowered: Lowered | None
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of the function, as tuning needs it.
+
+    ``program`` is its closed jaxpr, ``arguments`` are arrays for all its inputs, those numbered ``frozen`` stay the
+    same; ``reference()`` runs the undecorated function on them through ``jax.jit``; ``name`` is the function's.
+    """
+
+    program: Any
+    frozen: tuple[int, ...]
+    arguments: Sequence[Any]
+    reference: Callable[[], Any]
+    name: str
+
+
+def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> Tuned:
+    """The program for ``call``: what ``pinned`` says, else what was decided before, else what tuning finds.
+
+    Raises ``replay.Mismatch`` if ``pinned`` was made for another program.
+    """
+    allowed, unavailable = registry.usable(settings.backends)
+    backends = {b.name: b for b in (*allowed, registry.reference())}
+    problem = problem_of(call.program, call.frozen)
+    if pinned is not None:
+        plan_of(pinned, problem, backends)  # raises if it is for another program
+        if environment(backends).items() <= dict(pinned.environment).items():
+            return built(pinned, problem, backends)
+        return built(_in_worker(call, problem, settings, pinned), problem, backends)
+    if not allowed or problem.has_effects or not _is_wanted(problem, allowed):
+        return Tuned(tune(problem, call.arguments, call.reference, settings, store()), None)
+    key = decision_key(problem, settings, backends)
+    if (known := _recalled(key, problem, backends)) is not None:
+        return known
+    if settings.tune == "cached":
+        return built(tune(problem, call.arguments, call.reference, settings, store()), problem, backends)
+    with tuning_lock(cache_directory(config.cache_dir), settings.budget_s):
+        if (known := _recalled(key, problem, backends)) is not None:  # another process decided meanwhile
+            return known
+        placement = _in_worker(call, problem, settings)
+        if placement.is_final:
+            # Whoever is first decides for all. A record that stands there but could not be used is no decision.
+            damaged = store().decision(key) is not None
+            placement = from_json(store().decide(key, to_json(placement), replace=damaged))
+    return built(placement, problem, backends)
+
+
+def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Backend]) -> str:
+    """What a decision is kept under: the program, and all that may change what is best for it."""
+    about = environment(backends), settings.tune, settings.tolerance, sorted(backends), VERSION
+    return hashlib.sha256(f"{problem.key} {about}".encode()).hexdigest()
+
+
+#: Of how decisions are made; a change makes them all again.
+VERSION = 1
+
+
+def built(placement: Placement, problem: Problem, backends: Mapping[str, Backend]) -> Tuned:
+    """``placement`` as a program of this process."""
+    plan, notes = plan_of(placement, problem, backends)
+    placement = replace(placement, notes=(*placement.notes, *notes)) if notes else placement
+    if plan.is_plain:
+        return Tuned(placement, None)
+    try:
+        return Tuned(placement, lower(plan, problem.split, backends))
+    except Exception as failure:
+        note = f"The placed program could not be built here: {type(failure).__name__}: {failure}"
+        return Tuned(replace(placement, notes=(*placement.notes, note, "XLA alone is used.")), None)
+
+
+def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend]) -> Tuned | None:
+    """What was decided before, in this process or another."""
+    text = store().decision(key)
+    if text is None:
+        return None
+    try:
+        placement = from_json(text)
+        note = "Decided before; nothing was timed now."
+        return built(replace(placement, notes=(note, *placement.notes), distinct_measured=0), problem, backends)
+    except (ValueError, Mismatch):  # a damaged record counts as none
+        return None
+
+
+def _in_worker(call: Call, problem: Problem, settings: Settings, pinned: Placement | None = None) -> Placement:
+    """What tuning finds, or what of ``pinned`` holds here; in a worker if that can be."""
+    with shown(call.name) as progress:
+        note = ""
+        if config.worker:
+            configuration = _compat.configuration()
+            job = Job(call.program, call.frozen, call.arguments, settings, configuration, registry.portable(), pinned)
+            try:
+                return WORKER.tune(job, store(), progress)
+            except NoWorker as why:
+                note = f"Tuned in this process, where nothing contains a backend that crashes: {why}"
+        watch.listen(progress)
+        try:
+            given = call.arguments, call.reference, settings
+            placement = tune(problem, *given, store()) if pinned is None else check(pinned, problem, *given)
+        finally:
+            watch.listen(None)
+    return replace(placement, notes=(note, *placement.notes)) if note else placement
+
+
+def _is_wanted(problem: Problem, backends: Collection[Backend]) -> bool:
+    """True if it is worth a worker: a backend wants a part of the program, or cannot be asked outside of one."""
+    foreign = [b for b in backends if not registry.is_builtin(b.name)]
+    return bool(foreign) or any(is_wanted(graph, backends) for graph in problem.graphs.values())

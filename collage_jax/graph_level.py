@@ -1,0 +1,199 @@
+"""The second level: whole programs, built and timed, where costs of regions that add up mislead.
+
+Contenders from the op level come first; an evolutionary search goes on from the best of them. All are timed in turn
+beside XLA alone at the end, and what they took corrects the model that adds up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import watch
+from .backends.base import Backend
+from .candidates import XLA, Candidates
+from .costs import Cost, Measured
+from .graph.ir import Graph
+from .graph.region import Region
+from .lowering import Lowered
+from .measure.whole import XLA_ALONE, Outcome, Trials
+from .neighbourhood import Neighbourhood, around
+from .plan import Plan
+from .search.correction import Correction, Features, Observation, fit
+from .search.evolution import evolve
+from .search.genome import Genome
+
+#: Rounds of a race between programs of one generation, and seconds for it.
+ROUNDS, SECONDS = 5, 1.5
+#: Programs of one generation; generations without a better one before the search ends.
+OFFSPRING, PATIENCE = 4, 2
+#: Share of the time left at the beginning that the search may take, and the seconds that it may take at most.
+SHARE, AT_MOST_S = 0.3, 12.0
+#: It may also take no longer than so many calls of the program by XLA alone: what is short is not worth more.
+CALLS = 1000
+#: Programs that are this close (relative) count as equally fast.
+TIE = 0.01
+
+EVOLVED = "evolved"
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """``plan`` is None where XLA runs everything. ``uncorrected_us`` is the sum of costs, ``predicted_us`` corrected."""
+
+    plan: Plan | None
+    outcome: Outcome
+    uncorrected_us: float | None = None
+    predicted_us: float | None = None
+
+
+class GraphLevel:
+    """Whole programs for one problem; ``build`` lowers a plan, ``costs`` are those of ``options`` alone."""
+
+    def __init__(
+        self,
+        trials: Trials,
+        build: Callable[[Plan], Lowered],
+        options: Mapping[Graph, Candidates],
+        costs: Mapping[tuple[str, str], Cost],
+        backends: Mapping[str, Backend],
+        barred: Mapping[str, str],
+    ) -> None:
+        self._trials, self._build, self._options, self._costs = trials, build, options, costs
+        self._backends, self._barred = backends, barred
+        self._plans: dict[str, Plan] = {}
+        self._observed: list[Observation] = []
+        self._xla_us = math.inf
+        self._numbers = {id(graph): i for i, graph in enumerate(options)}
+        self._keys = {
+            (id(g), c.region.indices, c.backend): c.key for g, o in options.items() for c in o.chosen_from
+        }
+
+    def enter(self, name: str, plan: Plan) -> bool:
+        """Let ``plan`` take part, unless it is known to end the process or it is not right."""
+        if name in self._barred:
+            self._trials.notes.append(f"{name}: {self._barred[name]}")
+            return False
+        self._plans[name] = plan
+        return self._trials.enter(name, lambda: self._build(plan))
+
+    def improve(self, deadline: float, seed: int = 0) -> None:
+        """Search around the best plan that takes part; the best one found takes part from then on."""
+        begin = time.perf_counter()
+        times = self._timed(self._trials.names)
+        if not times:
+            return
+        self._xla_us = times.pop(XLA_ALONE)
+        worth_s = CALLS * self._xla_us / 1e6
+        until = begin + min(AT_MOST_S, worth_s, SHARE * max(0.0, deadline - begin))
+        if not times or time.perf_counter() > until:
+            return
+        anchor = min(times, key=times.__getitem__)
+        near = around(self._plans[anchor], self._options, self._costs, self._backends)
+        if not near.genes:
+            return
+        found = evolve(
+            near.choices,
+            lambda genomes: self._evaluated(genomes, near, anchor, times[anchor]),
+            seeds=near.seeds,
+            groups=near.groups,
+            labels=near.labels,
+            predicted=lambda genome: self.correction.predict(self.features(near.plan(genome))) or 1e-9,
+            seed=seed,
+            offspring=OFFSPRING,
+            patience=PATIENCE,
+            out_of_time=lambda: time.perf_counter() > until,
+            tolerance=TIE,
+        )
+        if found.best is not None and any(found.best) and not (plan := near.plan(found.best)).is_plain:
+            self.enter(EVOLVED, plan)
+        self._trials.notes.append(f"Graph level: {found.evaluations} programs timed; {found.ended}.")
+
+    def decide(self, deadline: float) -> Decided:
+        """The fastest program, beside XLA alone."""
+        outcome = self._trials.decide(deadline)
+        if outcome.winner is None:
+            return Decided(None, outcome)
+        plan = self._plans[outcome.winner]
+        features = self.features(plan)
+        return Decided(plan, outcome, sum(features.isolated_us.values()), self.correction.predict(features))
+
+    @property
+    def correction(self) -> Correction:
+        """What the programs timed so far say of the model that adds up."""
+        return fit(self._observed)
+
+    def features(self, plan: Plan) -> Features:
+        """What the model sees of ``plan``: costs by backend, changes between XLA and others. Loop bodies count once."""
+        sums: dict[str, float] = {}
+        for part in _parts(plan):
+            for region, name in part.steps:
+                sums[name or XLA] = sums.get(name or XLA, 0.0) + self._cost_us(part.graph, region, name or XLA)
+        owners = [name is None for _, name in plan.steps]
+        return Features(sums, sum(a != b for a, b in zip(owners, owners[1:], strict=False)))
+
+    def _cost_us(self, graph: Graph, region: Region, name: str) -> float:
+        key = self._keys.get((id(graph), region.indices, name))
+        cost = None if key is None else self._costs.get((key, name))
+        return max(0.0, cost.median_us) if isinstance(cost, Measured) else 0.0
+
+    def _timed(self, names: Sequence[str]) -> dict[str, float]:
+        """Microseconds of programs, those in ``names`` and XLA alone; what is learnt for the model is kept."""
+        samples = self._trials.race([XLA_ALONE, *names], ROUNDS, SECONDS, hopeless=4.0)
+        medians = {name: float(np.median(s)) * 1e6 for name, s in samples.items()}
+        plain = Plan.plain(next(iter(self._plans.values())).graph) if self._plans else None
+        for name, us in medians.items():
+            plan = plain if name == XLA_ALONE else self._plans[name]
+            if plan is not None:
+                self._observed.append(Observation(self.features(plan), us))
+        return medians
+
+    def _evaluated(
+        self, genomes: Sequence[Genome], near: Neighbourhood, anchor: str, anchor_us: float
+    ) -> list[float | None]:
+        """What each genome's program takes, in terms of the anchor's time in the same race."""
+        plans = {genome: near.plan(genome) for genome in genomes if any(genome)}
+        names = {genome: f"{EVOLVED} {_digest(plan, self._numbers)}" for genome, plan in plans.items()}
+        entered = {g: n for g, n in names.items() if not plans[g].is_plain and self._entered_quietly(n, plans[g])}
+        samples = self._trials.race([anchor, *entered.values()], ROUNDS, SECONDS, hopeless=4.0)
+        if anchor not in samples:
+            return [None] * len(genomes)
+        costs: dict[Genome, float] = {genome: anchor_us for genome in genomes if not any(genome)}
+        costs |= {genome: self._xla_us for genome, plan in plans.items() if plan.is_plain}
+        for genome, name in entered.items():
+            if name in samples:
+                count = min(len(samples[name]), len(samples[anchor]))
+                ratio = float(np.median(samples[name][:count] / samples[anchor][:count]))
+                costs[genome] = ratio * anchor_us
+                self._observed.append(Observation(self.features(self._plans[name]), costs[genome]))
+                self._trials.leave(name)
+        for name in names.values():
+            self._plans.pop(name, None)
+        watch.report("programs", len(self._observed), 0)
+        return [costs.get(genome) for genome in genomes]
+
+    def _entered_quietly(self, name: str, plan: Plan) -> bool:
+        """As ``enter``, for a program that nobody needs to hear of."""
+        noted = len(self._trials.notes)
+        entered = self.enter(name, plan)
+        del self._trials.notes[noted:]
+        return entered
+
+
+def _digest(plan: Plan, numbers: Mapping[int, int]) -> str:
+    """A short name that is equal for equal plans in any process; ``numbers`` counts graphs by identity."""
+    placed = sorted((numbers[id(p.graph)], region.indices, name) for p, region, name in plan.everything())
+    return hashlib.sha256(repr(placed).encode()).hexdigest()[:12]
+
+
+def _parts(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for bodies in plan.inner.values():
+        for plans in bodies.values():
+            for part in plans:
+                yield from _parts(part)

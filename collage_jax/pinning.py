@@ -1,0 +1,62 @@
+"""A placement from elsewhere, checked on this machine before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from .backends import registry
+from .candidates import XLA, candidate_of
+from .lowering import lower
+from .measure import regions
+from .measure.whole import Trials
+from .placement import Placement
+from .pricing import keys_by
+from .problem import Problem
+from .replay import plan_of
+from .tuning import Barred, Settings, environment
+
+
+def check(
+    pinned: Placement,
+    problem: Problem,
+    arguments: Sequence[Any],
+    reference: Callable[[], Any],
+    settings: Settings,
+    barred: Barred | None = None,
+) -> Placement:
+    """``pinned`` as far as it holds here: kernels that fail or differ from XLA stay with XLA; so does all of the program
+    if the whole differs from ``reference()``.
+
+    ``arguments`` are arrays for all inputs of the program. Nothing is timed.
+    """
+    barred = barred or Barred()
+    usable, _ = registry.usable(settings.backends)
+    backends = {b.name: b for b in (*usable, registry.reference()) if b.name not in barred.backends}
+    plan, notes = plan_of(pinned, problem, backends)
+    kept = problem.split.kept
+    groups = {}
+    for part, region, name in plan.everything():
+        frozen = kept if part.graph is problem.split.each else ()
+        pair = {n: candidate_of(region, n, frozen) for n in (XLA, name)}
+        groups.setdefault((pair[name].key, name), pair)
+    failed: dict[tuple[str, str], str] = {}
+    for candidate, why in regions.wrong(groups.values(), backends, keys_by(backends)):
+        failed[candidate.key, candidate.backend] = why.reason
+        notes += (f"{'+'.join(candidate.region.ops)} stays with XLA: {candidate.backend}, {why.stage}: {why.reason}",)
+    rows = tuple(r for r in pinned.regions if (r.key, r.backend) not in failed)
+    left = replace(pinned, regions=rows, notes=(*pinned.notes, "Pinned, and checked here.", *notes))
+    plan, _ = plan_of(left, problem, backends)
+    held = set(problem.frozen)
+    arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
+    trials = Trials(*arrays, reference, settings.tolerance)
+    name = "pinned"
+    right = plan.is_plain or (
+        name not in barred.programs and trials.enter(name, partial(lower, plan, problem.split, backends))
+    )
+    if not right:
+        why = barred.programs.get(name, "; ".join(trials.notes))
+        left = replace(left, regions=(), notes=(*left.notes, f"XLA alone is used: {why}"))
+    return replace(left, measured_us=None, xla_us=None, environment=environment(backends), is_final=False)

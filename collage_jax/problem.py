@@ -1,0 +1,63 @@
+"""What there is to place: a function at one signature, traced, split by what is frozen, composites recognised.
+
+Made of a jaxpr alone, and equal in any process that is given the same one, so that what one process decides another can
+carry out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from .graph.canonical import graph_key
+from .graph.fold import fold_channel_affine
+from .graph.ir import Graph
+from .graph.split import Split, split
+from .graph.trace import trace_jaxpr
+from .patterns.recognise import recognise
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """``split.each`` is the graph to place; ``frozen`` the numbers of the frozen inputs."""
+
+    split: Split
+    frozen: tuple[int, ...]
+    has_effects: bool
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for programs in which equal regions stand in equal places."""
+        return graph_key(self.split.each, self.split.kept)
+
+    @cached_property
+    def graphs(self) -> dict[str, Graph]:
+        """The graph to place and the bodies of its control flow at every depth, named as ``Place.graph`` says."""
+        return dict(_named(self.split.each, ""))
+
+
+def problem_of(closed_jaxpr: Any, frozen: Collection[int]) -> Problem:
+    """What there is to place of a program whose inputs numbered ``frozen`` are frozen."""
+    graph = trace_jaxpr(closed_jaxpr)
+    values = [graph.inputs[i] for i in frozen]
+    parts = split(fold_channel_affine(graph, values), values)
+    return Problem(replace(parts, each=_recognised(parts.each)), tuple(frozen), graph.has_effects)
+
+
+def _named(graph: Graph, name: str) -> Iterator[tuple[str, Graph]]:
+    yield name, graph
+    for place, node in enumerate(graph.nodes):
+        for parameter, bodies in node.subgraphs.items():
+            for number, body in enumerate(bodies):
+                yield from _named(body, f"{name}/{place}.{parameter}.{number}".lstrip("/"))
+
+
+def _recognised(graph: Graph) -> Graph:
+    """``graph`` with composites recognised, in the bodies of its control flow too."""
+    nodes = tuple(
+        replace(n, subgraphs={k: tuple(map(_recognised, v)) for k, v in n.subgraphs.items()}) if n.subgraphs else n
+        for n in graph.nodes
+    )
+    return recognise(replace(graph, nodes=nodes))

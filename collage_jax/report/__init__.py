@@ -1,0 +1,1 @@
+"""A placement for people and files: table, page, drawing, JSON, difference."""

@@ -1,0 +1,208 @@
+"""Graph level: evolutionary search over whole programs, by what they cost end to end.
+
+The op level adds up costs of regions, which is blind to what regions do to each other. Here a genome says which
+alternative each part of the program takes, and its cost is that of the whole program. Every evaluation compiles and
+times a program, so what counts is how few are needed: offspring are bred in plenty from the best genomes known, a
+model of the costs seen so far (``surrogate``) picks the few that are evaluated, and the neighbours of the best genome
+are bred along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .archive import Archive, Evaluate, checked
+from .breeding import offspring as bred
+from .genome import Genome, Space
+from .surrogate import Surrogate, risks
+
+#: Spaces up to this size are evaluated completely, and this many genomes left of one are all considered.
+ENUMERATED, LISTED = 64, 4096
+#: Offspring bred in each of the rounds before the model picks those to evaluate; from the second round on their parents
+#: are those that the model takes for the best.
+POOL, ROUNDS = 120, 3
+#: Share of the genomes evaluated that are drawn at random, whatever the model says.
+STRAY = 0.1
+#: What a genome that surely fails counts as worse by, in standard deviations of the costs.
+FAILURE = 4.0
+
+
+def changed_genes(genome: Genome) -> int:
+    """How many genes differ from what the op level chose."""
+    return sum(c != 0 for c in genome)
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """What was found.
+
+    ``best`` and ``cost`` are None if no genome has a cost. ``ranked`` holds the best genomes with their costs, each the
+    simplest of those that tie with the cheapest left. ``evaluations`` counts those made now, without what was known.
+    ``history`` has the least cost after each batch. ``costs`` is everything known, failures as None: hand it on as
+    ``known`` to go on. ``exhausted`` is True if every genome was evaluated. ``ended`` says why the search ended.
+    """
+
+    best: Genome | None
+    cost: float | None
+    ranked: tuple[tuple[Genome, float], ...]
+    evaluations: int
+    generations: int
+    history: tuple[float | None, ...]
+    failed: tuple[Genome, ...]
+    exhausted: bool
+    ended: str
+    costs: Mapping[Genome, float | None]
+
+
+def evolve(
+    choices: Sequence[int],
+    evaluate: Evaluate,
+    *,
+    seeds: Sequence[Genome],
+    groups: Sequence[Sequence[int]] = (),
+    labels: Sequence[Sequence[Hashable]] | None = None,
+    predicted: Callable[[Genome], float] | None = None,
+    seed: int = 0,
+    population: int = 20,
+    offspring: int = 8,
+    generations: int = 100,
+    patience: int = 12,
+    evaluations: int | None = None,
+    out_of_time: Callable[[], bool] = lambda: False,
+    known: Mapping[Genome, float | None] | None = None,
+    simplicity: Callable[[Genome], Any] = changed_genes,
+    tolerance: float = 0.0,
+    keep: int = 5,
+) -> Evolution:
+    """The cheapest genome found; ``choices[i]`` is the number of alternatives of gene ``i``, 0 the op level's.
+
+    ``evaluate`` gets at most ``offspring`` genomes at a time and no genome twice; costs are positive, in any unit.
+    ``seeds`` are evaluated first. ``groups`` are genes that belong together: equal regions, neighbours in the graph.
+    ``labels[i][c]`` names the backend of a choice where equal numbers are not equal backends. ``predicted`` may give
+    positive costs from another model, in any unit, to start from.
+
+    ``population`` is the number of parents. After ``patience`` generations without a better genome, or ``generations``
+    in all, the surroundings of the best are searched, and if that helps, evolution goes on. ``evaluations`` bounds the
+    genomes evaluated, known ones that come up included. ``out_of_time()`` is asked before each batch; then, and on an
+    interrupt during ``evaluate``, what is known by then counts.
+
+    The search goes the same way for the same costs and ``seed``: started with all costs ``known`` from one that was
+    stopped, it ends as that would have. Costs within ``tolerance`` (relative) of the least are ties; they go to the
+    genome with the least ``simplicity``, then to the lower cost; the ``keep`` best are ranked.
+    """
+    if min(population, offspring) < 1 or min(generations, patience) < 0:
+        raise ValueError(
+            "population and offspring must be 1 or more, generations and patience 0 or more, got "
+            f"{population}, {offspring}, {generations} and {patience}"
+        )
+    space = Space.of(choices, groups, labels)
+    archive = Archive(
+        space.size,
+        evaluate,
+        known={space.check(genome): checked(genome, cost) for genome, cost in (known or {}).items()},
+        batch=offspring,
+        limit=evaluations,
+        out_of_time=out_of_time,
+        simplicity=simplicity,
+        tolerance=tolerance,
+    )
+    archive.evaluate([space.check(genome) for genome in seeds] or [space.zero])
+    if space.size <= ENUMERATED:
+        archive.evaluate(space.everything())
+    breeder = _Breeder(space, archive, Surrogate(space, predicted), np.random.default_rng(seed), population)
+    generation = 0
+    while archive.ended is None:
+        idle = 0
+        while archive.ended is None and idle < patience and generation < generations:
+            best = archive.best
+            archive.evaluate(breeder.proposals())
+            generation += 1
+            idle = 0 if archive.best != best else idle + 1
+        best = archive.best
+        while archive.ended is None and (near := breeder.surroundings()):
+            archive.evaluate(near)
+        if archive.best == best or generation >= generations:
+            archive.finish("nothing better was near")
+    archive.finish("")
+    ranked = tuple((genome, archive.successes[genome]) for genome in archive.ranked(keep))
+    best, cost = ranked[0] if ranked else (None, None)
+    return Evolution(
+        best=best,
+        cost=cost,
+        ranked=ranked,
+        evaluations=archive.evaluations,
+        generations=generation,
+        history=tuple(archive.history),
+        failed=archive.failed,
+        exhausted=archive.exhausted,
+        ended=archive.ended or "",
+        costs=archive.costs,
+    )
+
+
+@dataclass(frozen=True)
+class _Breeder:
+    """Proposes genomes that were not evaluated yet."""
+
+    space: Space
+    archive: Archive
+    model: Surrogate
+    rng: np.random.Generator
+    population: int
+
+    def proposals(self) -> list[Genome]:
+        """A batch of offspring of the best genomes, those that are best by guesses at their costs."""
+        parents = self.space.array(self.archive.cheapest(self.population) or [self.space.zero])
+        near = self.rng.permutation(self.space.neighbours(tuple(parents[0].tolist())))[: POOL // 2]
+        pool = self._fresh(np.concatenate([near, bred(self.space, parents, POOL, self.rng)]))
+        guess = self._guesses()
+        scores = guess(pool)
+        for _ in range(ROUNDS if pool else 0):
+            # What each guess ranks first, then what each ranks second, and so on.
+            order = np.argsort(scores, axis=1, kind="stable")[:, : self.population].T.ravel()
+            parents = self.space.array([pool[i] for i in list(dict.fromkeys(order.tolist()))[: self.population]])
+            known = set(pool)
+            more = [g for g in self._fresh(bred(self.space, parents, POOL, self.rng)) if g not in known]
+            pool += more
+            scores = np.concatenate([scores, guess(more)], axis=1)
+        if len(pool) < self.archive.batch and self.space.size <= LISTED:
+            pool = [genome for genome in self.space.everything() if genome not in self.archive.costs]
+            scores = guess(pool)
+        return self._picked(pool, scores)
+
+    def surroundings(self) -> list[Genome]:
+        """A batch of neighbours of the best genome."""
+        best = self.archive.best
+        if best is None:
+            return []
+        pool = self._fresh(self.space.neighbours(best))
+        return self._picked(pool, self._guesses()(pool))
+
+    def _picked(self, pool: Sequence[Genome], scores: np.ndarray) -> list[Genome]:
+        """A batch from ``pool``: what each guess takes for the best, now and then any."""
+        if len(pool) <= self.archive.batch:
+            return list(pool)
+        left = dict.fromkeys(range(len(pool)))
+        for row in scores:
+            stray = self.rng.random() < STRAY
+            del left[list(left)[self.rng.integers(len(left))] if stray else min(left, key=row.__getitem__)]
+        return [genome for i, genome in enumerate(pool) if i not in left]
+
+    def _guesses(self) -> Callable[[Sequence[Genome]], np.ndarray]:
+        """As many guesses as there are genomes in a batch, on the costs of genomes as far as they are likely to run."""
+        costs = self.archive.successes
+        guess = self.model.guesses(costs, self.archive.batch, self.rng) if costs else None
+
+        def guess_or_fail(genomes: Sequence[Genome]) -> np.ndarray:
+            known = guess(genomes) if guess is not None else np.zeros((self.archive.batch, len(genomes)))
+            return known + FAILURE * risks(self.space, self.archive.costs, genomes)
+
+        return guess_or_fail
+
+    def _fresh(self, rows: np.ndarray) -> list[Genome]:
+        """The genomes in ``rows`` that were not evaluated, each once."""
+        return [genome for genome in dict.fromkeys(map(tuple, rows.tolist())) if genome not in self.archive.costs]

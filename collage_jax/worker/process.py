@@ -1,0 +1,97 @@
+"""The worker as the caller sees it: a process that is started, watched and, if it must be, killed."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from typing import IO
+
+import jax
+
+from .. import watch
+from .channel import Channel
+
+
+class Process:
+    """A worker process; ``channel`` leads to it, ``board`` shows what it is at."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process is
+        self._file.truncate(watch.Board.BYTES)
+        self.board = watch.Board(self._file.fileno())
+        with theirs:
+            numbers = theirs.fileno(), self._file.fileno()
+            # Its own session: an interrupt at the keyboard reaches the caller alone. Its output goes with the errors.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, *map(str, numbers)],
+                pass_fds=numbers,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=sys.__stderr__ if _has_file(sys.__stderr__) else subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.channel = Channel(ours)
+        atexit.register(self.kill)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def interrupt(self) -> None:
+        """Have it finish with what it has."""
+        if self.is_alive:
+            self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> str:
+        """End it now; how it ended, in words."""
+        atexit.unregister(self.kill)
+        if self.is_alive:
+            self._process.kill()
+        self.channel.close()
+        self._file.close()
+        return _ending(self._process.wait())
+
+    def wait(self) -> str:
+        """Wait for it to end by itself, a second at most; how it ended, in words."""
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+        self.kill()
+        return _ending(code)
+
+
+#: The caller's own path comes before any import, so that the worker has the same modules.
+_START = "import sys, os; sys.path[:] = os.environ.pop('COLLAGE_JAX_WORKER_PATH').split(os.pathsep); \
+from collage_jax.worker.serve import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+def _environment() -> dict[str, str]:
+    """The caller's, with the platform it runs on; on a GPU memory is taken as it is needed, beside the caller's."""
+    platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    added = {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "COLLAGE_JAX_WORKER_PATH": path}
+    return {**os.environ, **added, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+
+
+def _has_file(stream: object) -> bool:
+    try:
+        stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

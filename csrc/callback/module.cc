@@ -1,0 +1,68 @@
+// collage_jax._callback: one XLA FFI target that calls Python functions on NumPy views of a program's arrays.
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "../bindings.h"
+#include "call.h"
+#include "functions.h"
+#include "views.h"
+
+namespace collage::callback {
+namespace {
+
+struct State final : Target, FfiState<State> {};
+
+ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view function) {
+  const std::string name(function);
+  Function found = Find(name);
+  if (!found)
+    return ffi::Unexpected(ffi::Error(ffi::ErrorCode::kNotFound,
+                                      "no Python function called `" + name + "` is registered in this process: import " +
+                                          "the module that registers it before the program runs"));
+  auto state = std::make_unique<State>();
+  state->name = name;
+  state->function = std::move(found);
+  return state;
+}
+
+ffi::Error Execute(State* state, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {
+  return Call(*state, arguments, results);
+}
+
+auto InstantiateBinding() { return ffi::Ffi::BindInstantiate().Attr<std::string_view>("function"); }
+
+auto ExecuteBinding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::State<State>>()
+      .RemainingArgs()
+      .RemainingRets()
+      .Attrs<ffi::Dictionary>();  // decoded already, but a stage must take all
+}
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiate, Instantiate, InstantiateBinding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kExecute, Execute, ExecuteBinding());
+
+}  // namespace
+
+PYBIND11_MODULE(_callback, module) {
+  module.doc() = "Python functions behind XLA's foreign function interface, on NumPy views of XLA's own memory";
+  LoadDtypes();
+  module.def("registrations", [] {
+    return py::dict(py::arg("collage_callback_v1") = TargetStages(kInstantiate, kExecute));
+  });
+  module.def("type_registrations", [] { return py::dict(py::arg("collage_callback_v1") = StateType<State>()); });
+  module.def("close", &Close, "Refuses all calls from now on; the number of those still running.");
+  module.def("dtypes", &DtypeNames, "Names of the dtypes that functions can be called on.");
+  module.def(
+      "register_function",
+      [](const std::string& name, const py::function& function) {
+        ReleaseDropped();
+        Register(name, function.ptr());
+      },
+      py::arg("name"), py::arg("function"), "Programs compiled from now on find `function` under `name`.");
+}
+
+}  // namespace collage::callback
