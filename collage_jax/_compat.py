@@ -19,16 +19,16 @@ from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
+from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
 from jax._src.literals import TypedNdArray
 from jax.extend import core as jex_core
 from jax.interpreters import ad as ad
 from jax.interpreters import batching as batching
 from jax.interpreters import mlir as mlir
-from jaxlib import _jax
 
 from .entry import Detour
 
-_Traceback = _jax.Traceback
+_Traceback = _xla_client.Traceback
 
 JAXLIB_VERSION: str = jaxlib.version.__version__
 

@@ -47,9 +47,9 @@ def jit(
       budget_s: bound on tuning in seconds of wall-clock time for each signature (default 60).
       tolerance: largest allowed difference from ``jax.jit``, relative to the largest output; by default 5e-5 for
         float32, 3e-2 for 16-bit floats.
-      placement: a ``Placement``, or the path of one that was saved, to use instead of tuning. It is checked first: calls
-        of another program than it was made for raise ``ValueError``; where the machine or a library differs from when
-        it was made, kernels are compared with XLA, and what cannot run here or is not right stays with XLA.
+      placement: a ``Placement``, or the path of a saved one, to use instead of tuning. It is checked first: calls of
+        another program than it was made for raise ``ValueError``; where the machine or a library differs from when it
+        was made, kernels are compared with XLA, and what cannot run here or is not right stays with XLA.
       static_argnums, static_argnames, donate_argnums, donate_argnames: as in ``jax.jit``.
 
     Returns:
@@ -145,7 +145,8 @@ def _checked_placement(placement: Placement | str | os.PathLike[str] | None) -> 
     if isinstance(placement, (str, os.PathLike)):
         return Placement.load(placement)
     raise TypeError(
-        f"`placement` must be a Placement or the path of a saved one, got {type(placement).__name__}; see Placement.save"
+        f"`placement` must be a Placement or the path of a saved one, got {type(placement).__name__}; "
+        "see Placement.save"
     )
 
 

@@ -57,7 +57,7 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
 
     Raises ``replay.Mismatch`` if ``pinned`` was made for another program.
     """
-    allowed, unavailable = registry.usable(settings.backends)
+    allowed, _ = registry.usable(settings.backends)
     backends = {b.name: b for b in (*allowed, registry.reference())}
     problem = problem_of(call.program, call.frozen)
     if pinned is not None:

@@ -19,13 +19,13 @@ from typing import Any
 import jax
 
 from . import _compat, primitive
+from .deciding import Call, Tuned, decide
 from .entry import Detour, Entry
 from .frozen import FrozenSets
 from .graph.ir import Value
 from .lowering import Lowered
 from .measure.inputs import draw
 from .placement import Placement
-from .deciding import Call, Tuned, decide
 from .report.table import table
 from .signature import key_of, roles_of
 from .tuning import Settings

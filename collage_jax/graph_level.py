@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,7 +45,7 @@ EVOLVED = "evolved"
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """``plan`` is None where XLA runs everything. ``uncorrected_us`` is the sum of costs, ``predicted_us`` corrected."""
+    """``plan`` is None where XLA runs everything. ``uncorrected_us`` adds up costs, ``predicted_us`` is corrected."""
 
     plan: Plan | None
     outcome: Outcome
@@ -70,9 +71,7 @@ class GraphLevel:
         self._observed: list[Observation] = []
         self._xla_us = math.inf
         self._numbers = {id(graph): i for i, graph in enumerate(options)}
-        self._keys = {
-            (id(g), c.region.indices, c.backend): c.key for g, o in options.items() for c in o.chosen_from
-        }
+        self._keys = {(id(g), c.region.indices, c.backend): c.key for g, o in options.items() for c in o.chosen_from}
 
     def enter(self, name: str, plan: Plan) -> bool:
         """Let ``plan`` take part, unless it is known to end the process or it is not right."""
@@ -135,7 +134,7 @@ class GraphLevel:
             for region, name in part.steps:
                 sums[name or XLA] = sums.get(name or XLA, 0.0) + self._cost_us(part.graph, region, name or XLA)
         owners = [name is None for _, name in plan.steps]
-        return Features(sums, sum(a != b for a, b in zip(owners, owners[1:], strict=False)))
+        return Features(sums, sum(a != b for a, b in pairwise(owners)))
 
     def _cost_us(self, graph: Graph, region: Region, name: str) -> float:
         key = self._keys.get((id(graph), region.indices, name))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .backends.base import Backend
@@ -87,9 +87,10 @@ class Neighbourhood:
             if region not in self._free:
                 placed[plan.graph].append((region, name))
         for graph, by_name in given.items():
-            for name, regions in by_name.items():
-                fixed = [r.nodes for r, _ in placed[graph]]
-                fixed += [r.nodes for other, rs in by_name.items() if other != name for r in rs]
+            waiting = dict(by_name)
+            for name in by_name:
+                regions = waiting.pop(name)
+                fixed = [r.nodes for r in (*(r for r, _ in placed[graph]), *(r for rs in waiting.values() for r in rs))]
                 placed[graph] += self._together(graph, name, regions, fixed)
         return Plan.of(self.base.graph, placed)
 
@@ -103,12 +104,17 @@ class Neighbourhood:
         """``regions`` merged where the backend takes what comes of it; those that it does not take stay with XLA."""
         for nodes in merged(graph, [r.nodes for r in regions], fixed):
             whole = Region.of(graph, nodes)
-            parts = [whole] if refusal(self.backends[name], whole) is None else [r for r in regions if r.nodes[0] in nodes]
+            parts = (
+                [whole] if refusal(self.backends[name], whole) is None else [r for r in regions if r.nodes[0] in nodes]
+            )
             yield from ((part, name) for part in parts if refusal(self.backends[name], part) is None)
 
 
 def around(
-    base: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost], backends: Mapping[str, Backend]
+    base: Plan,
+    options: Mapping[Graph, Candidates],
+    costs: Mapping[tuple[str, str], Cost],
+    backends: Mapping[str, Backend],
 ) -> Neighbourhood:
     """What could be otherwise in ``base``, given the candidates and their costs."""
     genes = [gene for graph, each in options.items() for gene in _genes(base, graph, each, costs, backends)]
@@ -137,7 +143,7 @@ def _genes(
         times = {n: c.median_us for n, k in keys.items() if isinstance(c := costs.get((k, n)), Measured)}
         near = [n for n, us in sorted(times.items()) if us <= NEAR * min(times.values())]
         runtimes = [n for n, nodes in sorted(taken.items()) if nodes.issuperset(region.nodes)]
-        names = dict.fromkeys([own, *near, *runtimes, *([XLA] if times else [])])
+        names: dict[str, None] = dict.fromkeys([own, *near, *runtimes, *([XLA] if times else [])])
         yield Gene(graph, next(iter(keys.values()), ""), (region,), tuple(names))
 
 
@@ -146,4 +152,4 @@ def _shared(genes: Sequence[Gene]) -> list[Gene]:
     found: dict[tuple[int, str, tuple[str, ...]], list[Gene]] = defaultdict(list)
     for gene in genes:
         found[id(gene.graph), gene.key, gene.names].append(gene)
-    return [Gene(g[0].graph, g[0].key, tuple(r for each in g for r in each.regions), g[0].names) for g in found.values()]
+    return [replace(g[0], regions=tuple(r for each in g for r in each.regions)) for g in found.values()]

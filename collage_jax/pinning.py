@@ -27,8 +27,9 @@ def check(
     settings: Settings,
     barred: Barred | None = None,
 ) -> Placement:
-    """``pinned`` as far as it holds here: kernels that fail or differ from XLA stay with XLA; so does all of the program
-    if the whole differs from ``reference()``.
+    """``pinned`` as far as it holds here: kernels that fail or differ from XLA stay with XLA.
+
+    So does all of the program if the whole differs from ``reference()``.
 
     ``arguments`` are arrays for all inputs of the program. Nothing is timed.
     """

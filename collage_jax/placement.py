@@ -56,10 +56,11 @@ class PlacedRegion:
 class Placement:
     """Which backend runs what, and how fast that is.
 
-    ``predicted_us`` is the sum of the regions' costs, corrected by what whole programs took; ``measured_us`` the time of
-    the whole program as placed, ``xla_us`` that of ``jax.jit``, measured in turn with it; None where nothing was
-    measured. ``notes`` says what else decided (no backend available, side effects, the budget spent, ...).
-    ``is_final`` is False if the budget ended before everything was measured, so that more tuning may find more.
+    ``uncorrected_us`` is the sum of the regions' costs, ``predicted_us`` the same corrected by what whole programs
+    took; ``measured_us`` the time of the whole program as placed, ``xla_us`` that of ``jax.jit``, measured in turn with
+    it; None where nothing was measured. ``notes`` says what else decided (no backend available, side effects, the
+    budget spent, ...). ``is_final`` is False if the budget ended before everything was measured, so that more tuning
+    may find more.
 
     ``program`` is the canonical hash of the function's graph, ``edges`` how its nodes depend on each other, by graph
     (see ``Place``), ``environment`` what the times hold for: versions of the backends used, of JAX, the device.

@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from .config import config
 
 
-
 @contextmanager
 def shown(name: str) -> Iterator[Callable[[str, int, int], None]]:
     """A function that is told ``(what, done, total)`` while ``name`` is tuned; total 0 where there is no end to it."""
@@ -20,7 +19,12 @@ def shown(name: str) -> Iterator[Callable[[str, int, int], None]]:
     if not config.progress or not getattr(stream, "isatty", lambda: False)():
         yield lambda what, done, total: None
         return
-    columns = TextColumn("tuning {task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn()
+    columns = (
+        TextColumn("tuning {task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(file=stream), transient=True) as bars:
         bar = bars.add_task(name, total=None, count="")
 

@@ -19,9 +19,7 @@ class Mismatch(ValueError):
     """The placement was made for another program."""
 
 
-def plan_of(
-    placement: Placement, problem: Problem, backends: Mapping[str, Backend]
-) -> tuple[Plan, tuple[str, ...]]:
+def plan_of(placement: Placement, problem: Problem, backends: Mapping[str, Backend]) -> tuple[Plan, tuple[str, ...]]:
     """The plan that ``placement`` stands for, and notes on the regions that have to stay with XLA instead.
 
     Raises ``Mismatch`` if its regions are not those of ``problem``.
@@ -36,9 +34,9 @@ def plan_of(
             found = None if graph is None else _region(graph, place.nodes, problem.split.kept, region.key)
             if graph is None or found is None:
                 raise Mismatch(
-                    f"the placement has {'+'.join(region.ops)} at {place.nodes} of {place.graph or 'the program'}, where "
-                    "this program has something else (other shapes, dtypes, operations or frozen arguments); let it be "
-                    "tuned again without `placement`, and save that"
+                    f"the placement has {'+'.join(region.ops)} at {place.nodes} of {place.graph or 'the program'}, "
+                    "where this program has something else (other shapes, dtypes, operations or frozen arguments); let "
+                    "it be tuned again without `placement`, and save that"
                 )
             why = _why_not(region.backend, found, backends)
             if why is not None:
@@ -60,4 +58,3 @@ def _why_not(name: str, region: Region, backends: Mapping[str, Backend]) -> str 
         return f"the backend {name} cannot be used here"
     refused = refusal(backends[name], region)
     return None if refused is None else f"{name} refuses it here: {refused.reason}"
-

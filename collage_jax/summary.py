@@ -71,9 +71,7 @@ def _group_costs(group: Mapping[str, Candidate], costs: Mapping[tuple[str, str],
     return {name: costs.get((c.key, c.backend), missing) for name, c in group.items()}
 
 
-def _row(
-    region: Region, backend: str, label: str, costs: dict[str, Cost], key: str, place: Place
-) -> PlacedRegion:
+def _row(region: Region, backend: str, label: str, costs: dict[str, Cost], key: str, place: Place) -> PlacedRegion:
     cost = costs.pop(backend, NOT_MEASURED)
     shapes = f"{', '.join(map(repr, region.entries))} -> {', '.join(map(repr, region.exits))}"
     return PlacedRegion(backend, region.ops, label, cost, costs, shapes, 1, key, (place,))

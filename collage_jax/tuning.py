@@ -92,13 +92,15 @@ def tune(
         prices = price(options.values(), backends, store, until, barred.one_by_one)
         decided = _decided(problem, arguments, reference, settings, backends, options, prices, barred, deadline)
         plan = decided.plan
+    totals = decided.uncorrected_us, decided.predicted_us
     rows = placed_regions(plan or Plan.plain(each), graphs, problem.split.kept, options, prices.costs)
-    total = sum(row.total_us for row in rows)
+    if prices.costs and None in totals:  # no placed program was timed
+        totals = (sum(row.total_us for row in rows),) * 2
     return Placement(
         regions=rows if prices.costs else (),
         refusals=refusals,
-        predicted_us=decided.predicted_us if decided.predicted_us is not None else total if prices.costs else None,
-        uncorrected_us=decided.uncorrected_us if decided.uncorrected_us is not None else total if prices.costs else None,
+        uncorrected_us=totals[0],
+        predicted_us=totals[1],
         measured_us=decided.outcome.measured_us,
         xla_us=decided.outcome.xla_us,
         error=decided.outcome.error,

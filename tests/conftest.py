@@ -1,4 +1,4 @@
-"""Settings of the whole test run: JAX on the CPU, nothing kept, no worker unless asked for, how hard hypothesis looks."""
+"""Settings of the whole test run: JAX on the CPU, no worker, nothing kept, how hard hypothesis looks."""
 
 import os
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 import collage_jax
 from collage_jax.backends import registry
 from collage_jax.callback_call import (
+    TARGET,
     Digest,
     callback_call,
     callback_kernel,
@@ -171,6 +172,12 @@ def test_vmap_without_a_method_and_grad_say_what_is_missing():
         jax.vmap(call)(X[None])
     with pytest.raises(ValueError, match="cannot be differentiated"):
         jax.grad(lambda x: call(x).sum())(X)
+
+
+def test_an_exported_program_calls_the_function():
+    allowed = [jax.export.DisabledSafetyCheck.custom_call(TARGET)]
+    exported = jax.export.export(jax.jit(callback_call(doubles, like(X))), disabled_checks=allowed)(like(X))
+    np.testing.assert_array_equal(exported.call(X), 2 * X)
 
 
 def test_numpys_own_functions_partials_methods_and_objects_can_be_called():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from collage_jax.search.evolution import Evolution, Genome, changed_genes, evolve
 from collage_jax.search.genome import Space
-from collage_jax.search.surrogate import Surrogate, risks
+from collage_jax.search.surrogate import Risks, Surrogate
 
 BACKENDS = ("xla", "library", "runtime", "another runtime")
 

@@ -34,9 +34,7 @@ def test_a_program_computes_the_same_and_is_the_same_problem(data):
     before = traced(program, *program.inputs)
     after = there_and_back(before)
     leaves = jax.tree.leaves(program.inputs)
-    assert_same(
-        jax.jit(_compat.jaxpr_as_fun(after))(*leaves), jax.jit(_compat.jaxpr_as_fun(before))(*leaves)
-    )
+    assert_same(jax.jit(_compat.jaxpr_as_fun(after))(*leaves), jax.jit(_compat.jaxpr_as_fun(before))(*leaves))
     assert problem_of(after, ()).key == problem_of(before, ()).key
 
 
@@ -63,7 +61,9 @@ def test_a_decorated_function_inside_arrives_as_what_it_computes():
     np.testing.assert_allclose(_compat.jaxpr_as_fun(after)(x)[0], jnp.tanh(x @ x) + 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "int8", "bool", "complex64", "float8_e4m3fn", "int4"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "bfloat16", "float16", "int8", "bool", "complex64", "float8_e4m3fn", "int4"]
+)
 def test_arrays_arrive(dtype):
     array = jnp.asarray([[0, 1], [1, 0]]).astype(dtype)
     got = there_and_back(array)

@@ -11,7 +11,7 @@ from ..costs import Measured
 from ..graph.ir import Graph, Node, Value
 from ..graph.region import Region
 from ..graph.subgraphs import maximal_convex
-from ..patterns.fusion import FusionRule, generate
+from ..patterns.fusion import FusionRule, generate, label
 from ..patterns.language import Pattern
 from ..patterns.matcher import Matcher
 from .source import source_version
@@ -62,7 +62,7 @@ class Backend(ABC):
     ``platforms`` are names of JAX's platforms (``"cpu"``, ``"gpu"``, ``"tpu"``).
 
     What a backend can do is stated in one of four ways, or several together: ``patterns``, with conditions; ``rule``,
-    from which every legal fusion is generated; for a graph runtime ``runs``, the operations it takes, of which it gets
+    from which every legal fusion is generated; for a graph runtime ``takes``, the operations it can run, of which it gets
     the largest subgraphs; or ``propose``, overridden.
     """
 
@@ -83,22 +83,26 @@ class Backend(ABC):
         """
         return source_version(type(self))
 
-    def runs(self, node: Node) -> Unsupported | bool | None:
+    def takes(self, node: Node) -> Unsupported | bool | None:
         """Whether a graph runtime takes ``node``: True or None, or else why not."""
         return Unsupported(f"{self.name} names no operations that it runs")
 
     def propose(self, graph: Graph) -> Iterable[Proposal]:
-        """The regions of ``graph`` worth considering: what ``patterns``, ``rule`` and ``runs`` give, unless overridden."""
+        """The regions of ``graph`` worth considering: what ``patterns``, ``rule`` and ``takes`` give."""
         matcher = Matcher(graph)
         for pattern in self.patterns:
             for found in matcher.find(pattern):
                 yield Proposal(tuple(found.nodes), pattern.name)
         if self.rule is not None:
             for nodes in generate(graph, self.rule):
-                yield Proposal(nodes, "+".join(node.op for node in nodes))
+                yield Proposal(nodes, label(nodes))
         if self.kind == "graph-runtime":
-            for nodes in maximal_convex(graph, lambda node: self.runs(node) in (None, True)):
+            for nodes in maximal_convex(graph, self._is_taken):
                 yield Proposal(nodes, f"{len(nodes)} operations")
+
+    def _is_taken(self, node: Node) -> bool:
+        # Control flow stays outside: its bodies are placed by themselves.
+        return not node.subgraphs and self.takes(node) in (None, True)
 
     def supports(self, region: Region) -> Unsupported | None:
         """None if ``emit`` can serve ``region``, else the reason."""
@@ -126,5 +130,5 @@ class Backend(ABC):
         """
         return None
 
-    def adopt(self, state: Any) -> None:
+    def adopt(self, state: Any) -> None:  # noqa: B027 - most backends have nothing to adopt
         """Be as the backend is in the process where ``portable`` gave ``state``."""

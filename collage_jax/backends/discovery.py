@@ -90,4 +90,6 @@ def check(backend: Any) -> None:
         raise TypeError(f"{kind}.platforms must be a tuple of names, got {backend.platforms!r}; such as ('cpu',)")
     for pattern in backend.patterns:
         if not isinstance(pattern, Pattern):
-            raise TypeError(f"{kind}.patterns must hold Patterns, got {pattern!r}; write Pattern('a name', {pattern!r})")
+            raise TypeError(
+                f"{kind}.patterns must hold Patterns, got {pattern!r}; write Pattern('a name', {pattern!r})"
+            )

@@ -105,7 +105,9 @@ def measure(
             yield group, found
 
 
-def wrong(groups: Iterable[Group], backends: Mapping[str, Backend], key_of: KeyOf) -> Iterator[tuple[Candidate, Failed]]:
+def wrong(
+    groups: Iterable[Group], backends: Mapping[str, Backend], key_of: KeyOf
+) -> Iterator[tuple[Candidate, Failed]]:
     """The candidates of ``groups``, XLA's among each, that fail or differ from XLA, with reasons. Nothing is timed."""
     for group in groups:
         failed, *_ = _checked(group, backends, key_of, one_by_one=True)

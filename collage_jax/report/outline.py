@@ -20,8 +20,8 @@ from .layers import topological
 class Box:
     """``rows`` are the numbers of the placement's regions in it: one, or several of XLA's.
 
-    There are none for a node with ``bodies``, which are the names of the graphs inside, and for nodes that the placement
-    says nothing of: XLA runs them. ``nodes`` are its places in the graph.
+    There are none for a node with ``bodies``, which are the names of the graphs inside, and none for nodes that the
+    placement says nothing of: XLA runs them. ``nodes`` are its places in the graph.
     """
 
     rows: tuple[int, ...]

@@ -39,7 +39,7 @@ def palette(placement: Placement) -> dict[str, Colour]:
 
 def _colour(line: str, *, dashed: bool) -> Colour:
     bright = _mixed(line, PAPER, 0.75)
-    return Colour(line, _mixed(line, PAPER, 0.18), bright, _mixed(bright, INK, 0.25), dashed)
+    return Colour(line, _mixed(line, PAPER, 0.18), bright, _mixed(bright, INK, 0.2), dashed)
 
 
 def _mixed(one: str, other: str, share: float) -> str:

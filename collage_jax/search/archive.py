@@ -119,7 +119,9 @@ class Archive:
     def cheapest(self, count: int) -> list[Genome]:
         """The genomes with the least costs, ties or not."""
         found = self.successes
-        return nsmallest(count, found, key=lambda genome: (found[genome], self._simplicity(genome), genome))
+        limit = max(nsmallest(count, found.values()), default=0.0)
+        near = (genome for genome, cost in found.items() if cost <= limit)
+        return sorted(near, key=lambda genome: (found[genome], self._simplicity(genome), genome))[:count]
 
     def _best_of(self, found: Mapping[Genome, float]) -> Genome:
         limit = min(found.values()) * (1 + self._tolerance)

@@ -16,15 +16,18 @@ from typing import Any
 import numpy as np
 
 from .archive import Archive, Evaluate, checked
-from .breeding import offspring as bred
+from .breeding import offspring as offspring_of
 from .genome import Genome, Space
-from .surrogate import Surrogate, risks
+from .surrogate import Risks, Surrogate
 
 #: Spaces up to this size are evaluated completely, and this many genomes left of one are all considered.
 ENUMERATED, LISTED = 64, 4096
 #: Offspring bred in each of the rounds before the model picks those to evaluate; from the second round on their parents
 #: are those that the model takes for the best.
 POOL, ROUNDS = 120, 3
+#: From the first to the last of a batch's guesses, how far they go into what is unknown; 1 is as far as it is. After so
+#: many generations without a better genome they go twice as far.
+TIMID, BOLD, IDLE = 0.2, 1.0, 4.0
 #: Share of the genomes evaluated that are drawn at random, whatever the model says.
 STRAY = 0.1
 #: What a genome that surely fails counts as worse by, in standard deviations of the costs.
@@ -119,7 +122,7 @@ def evolve(
         idle = 0
         while archive.ended is None and idle < patience and generation < generations:
             best = archive.best
-            archive.evaluate(breeder.proposals())
+            archive.evaluate(breeder.proposals(idle))
             generation += 1
             idle = 0 if archive.best != best else idle + 1
         best = archive.best
@@ -154,23 +157,26 @@ class _Breeder:
     rng: np.random.Generator
     population: int
 
-    def proposals(self) -> list[Genome]:
-        """A batch of offspring of the best genomes, those that are best by guesses at their costs."""
+    def proposals(self, idle: int) -> list[Genome]:
+        """A batch of offspring of the best genomes, those that are best by guesses at their costs.
+
+        Guesses are the bolder the longer the search was ``idle``.
+        """
         parents = self.space.array(self.archive.cheapest(self.population) or [self.space.zero])
-        near = self.rng.permutation(self.space.neighbours(tuple(parents[0].tolist())))[: POOL // 2]
-        pool = self._fresh(np.concatenate([near, bred(self.space, parents, POOL, self.rng)]))
-        guess = self._guesses()
+        near = self.rng.permutation(self.space.neighbours(parents[0]))[: POOL // 2]
+        guess = self._guesses(idle)
+        seen = set(self.archive.costs)
+        pool = _new(np.concatenate([near, offspring_of(self.space, parents, POOL, self.rng)]), seen)
         scores = guess(pool)
-        for _ in range(ROUNDS if pool else 0):
+        for _ in range(ROUNDS if len(pool) else 0):
             # What each guess ranks first, then what each ranks second, and so on.
-            order = np.argsort(scores, axis=1, kind="stable")[:, : self.population].T.ravel()
-            parents = self.space.array([pool[i] for i in list(dict.fromkeys(order.tolist()))[: self.population]])
-            known = set(pool)
-            more = [g for g in self._fresh(bred(self.space, parents, POOL, self.rng)) if g not in known]
-            pool += more
+            order = np.argsort(scores, axis=1, kind="stable")[:, : self.population].T.ravel().tolist()
+            parents = pool[list(dict.fromkeys(order))[: self.population]]
+            more = _new(offspring_of(self.space, parents, POOL, self.rng), seen)
+            pool = np.concatenate([pool, more])
             scores = np.concatenate([scores, guess(more)], axis=1)
         if len(pool) < self.archive.batch and self.space.size <= LISTED:
-            pool = [genome for genome in self.space.everything() if genome not in self.archive.costs]
+            pool = _new(self.space.array(list(self.space.everything())), set(self.archive.costs))
             scores = guess(pool)
         return self._picked(pool, scores)
 
@@ -179,30 +185,37 @@ class _Breeder:
         best = self.archive.best
         if best is None:
             return []
-        pool = self._fresh(self.space.neighbours(best))
-        return self._picked(pool, self._guesses()(pool))
+        pool = _new(self.space.neighbours(np.array(best, dtype=int)), set(self.archive.costs))
+        return self._picked(pool, self._guesses(0)(pool))
 
-    def _picked(self, pool: Sequence[Genome], scores: np.ndarray) -> list[Genome]:
+    def _guesses(self, idle: int) -> Callable[[np.ndarray], np.ndarray]:
+        """As many guesses as there are genomes in a batch, at costs and at whether there will be any."""
+        size, costs = self.archive.batch, self.archive.successes
+        boldness = np.linspace(TIMID, BOLD, size) * (1 + idle / IDLE)
+        guess = self.model.guesses(costs, boldness, self.rng) if costs else None
+        risks = Risks(self.space, self.archive.costs)
+
+        def guess_all(genomes: np.ndarray) -> np.ndarray:
+            scores = guess(genomes) if guess is not None else np.zeros((size, len(genomes)))
+            return scores + FAILURE * risks(genomes)
+
+        return guess_all
+
+    def _picked(self, pool: np.ndarray, scores: np.ndarray) -> list[Genome]:
         """A batch from ``pool``: what each guess takes for the best, now and then any."""
-        if len(pool) <= self.archive.batch:
-            return list(pool)
-        left = dict.fromkeys(range(len(pool)))
-        for row in scores:
+        left = np.ones(len(pool), dtype=bool)
+        for row in scores if len(pool) > self.archive.batch else ():
             stray = self.rng.random() < STRAY
-            del left[list(left)[self.rng.integers(len(left))] if stray else min(left, key=row.__getitem__)]
-        return [genome for i, genome in enumerate(pool) if i not in left]
+            left[self.rng.choice(np.flatnonzero(left)) if stray else np.where(left, row, np.inf).argmin()] = False
+        chosen = pool if left.all() else pool[~left]
+        return list(map(tuple, chosen.tolist()))
 
-    def _guesses(self) -> Callable[[Sequence[Genome]], np.ndarray]:
-        """As many guesses as there are genomes in a batch, on the costs of genomes as far as they are likely to run."""
-        costs = self.archive.successes
-        guess = self.model.guesses(costs, self.archive.batch, self.rng) if costs else None
 
-        def guess_or_fail(genomes: Sequence[Genome]) -> np.ndarray:
-            known = guess(genomes) if guess is not None else np.zeros((self.archive.batch, len(genomes)))
-            return known + FAILURE * risks(self.space, self.archive.costs, genomes)
-
-        return guess_or_fail
-
-    def _fresh(self, rows: np.ndarray) -> list[Genome]:
-        """The genomes in ``rows`` that were not evaluated, each once."""
-        return [genome for genome in dict.fromkeys(map(tuple, rows.tolist())) if genome not in self.archive.costs]
+def _new(genomes: np.ndarray, seen: set[Genome]) -> np.ndarray:
+    """The rows that are not in ``seen``, each once; they are then."""
+    rows = []
+    for i, genome in enumerate(map(tuple, genomes.tolist())):
+        if genome not in seen:
+            seen.add(genome)
+            rows.append(i)
+    return genomes[rows]

@@ -120,12 +120,12 @@ class Space:
                 table[i, j] = table[j, i] = True
         return table
 
-    def neighbours(self, genome: Genome) -> np.ndarray:
+    def neighbours(self, own: np.ndarray) -> np.ndarray:
         """Genomes one step away: everything, a group or a run of equal meanings painted; a single gene changed.
 
-        Some may be alike, and ``genome`` itself.
+        Some may be alike, or ``own`` itself.
         """
-        own, genes = np.array(genome, dtype=int), len(genome)
+        genes = len(own)
         meant = self.meaning[np.arange(genes), own]
         run = np.cumsum(np.diff(meant, prepend=meant[:1]) != 0)
         runs = run == np.arange(run.max(initial=-1) + 1)[:, None]

@@ -19,8 +19,6 @@ from .genome import Genome, Space
 
 #: Prior standard deviations of the features' weights, in standard deviations of the costs seen.
 SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR = 1.0, 1.0, 0.5, 0.5, 0.3, 0.2
-#: How far guesses differ, 1 as much as is unknown.
-BOLDNESS = 1.0
 #: Noise of a timing, in the same unit.
 NOISE = 0.05
 #: Logarithms of costs are cut off this far above the median: what is hopeless teaches nothing about the best.
@@ -38,8 +36,11 @@ class Guesses:
     scale: float
     cut: float
 
-    def __call__(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """A row for each guess, a column for each genome: lower is cheaper. The unit is a deviation of costs seen."""
+    def __call__(self, genomes: np.ndarray) -> np.ndarray:
+        """A row for each guess, a column for each row of ``genomes``: lower is cheaper.
+
+        The unit is a standard deviation of the costs seen.
+        """
         expected = np.minimum(self.surrogate.expected(genomes), self.cut) / self.scale
         # Equal up to rounding must be equal, lest a machine's arithmetic decide between equals.
         return np.round(self.weights @ self.surrogate.features(genomes).T + expected, 9)
@@ -58,31 +59,33 @@ class Surrogate:
         self._groups = space.members[space.members.sum(axis=1) > 2]
         self._rows: dict[Genome, np.ndarray] = {}
 
-    def guesses(self, costs: Mapping[Genome, float], count: int, rng: np.random.Generator) -> Guesses:
-        """``count`` guesses that agree with ``costs``, of which there must be one."""
+    def guesses(self, costs: Mapping[Genome, float], boldness: np.ndarray, rng: np.random.Generator) -> Guesses:
+        """Guesses that agree with ``costs``, of which there must be one.
+
+        There is one for each figure in ``boldness``: 0 the most likely, 1 a sample of all that may be.
+        """
         known = sorted(costs)
-        expected = self.expected(known)
+        expected = self.expected(self._space.array(known))
         cut = float(np.median(expected)) + CUT_OFF
         logs = np.log([costs[genome] for genome in known])
         logs = np.minimum(logs, np.median(logs) + CUT_OFF) - np.minimum(expected, cut)
         centre, scale = float(logs.mean()), max(float(logs.std()), LEAST)
         seen = self._remembered(known)
-        weights = BOLDNESS * rng.standard_normal((count, seen.shape[1]))
-        noise = BOLDNESS * NOISE * rng.standard_normal((count, len(known)))
+        weights = boldness[:, None] * rng.standard_normal((len(boldness), seen.shape[1]))
+        noise = boldness[:, None] * NOISE * rng.standard_normal((len(boldness), len(known)))
         residuals = (logs - centre) / scale - weights @ seen.T - noise
         weights += np.linalg.solve(seen @ seen.T + NOISE**2 * np.eye(len(known)), residuals.T).T @ seen
         return Guesses(self, weights, scale, cut)
 
-    def expected(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """The logarithm of what is predicted."""
+    def expected(self, genomes: np.ndarray) -> np.ndarray:
+        """The logarithm of what is predicted for each row."""
         if self._predicted is None:
             return np.zeros(len(genomes))
-        return np.array([math.log(self._predicted(genome)) for genome in genomes])
+        return np.log([self._predicted(tuple(genome)) for genome in genomes.tolist()])
 
-    def features(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """A row for each genome, each column scaled by its prior."""
+    def features(self, taken: np.ndarray) -> np.ndarray:
+        """A row for each genome in ``taken``, each column scaled by its prior."""
         space = self._space
-        taken = space.array(genomes)
         rows, genes = taken.shape
         numbers = np.arange(len(space.paints) - 1)
         meant = space.meaning[np.arange(genes), taken]
@@ -104,24 +107,31 @@ class Surrogate:
     def _remembered(self, genomes: Sequence[Genome]) -> np.ndarray:
         """The features of genomes that come again and again."""
         new = [genome for genome in genomes if genome not in self._rows]
-        self._rows.update(zip(new, self.features(new), strict=True))
+        self._rows.update(zip(new, self.features(self._space.array(new)), strict=True))
         return np.array([self._rows[genome] for genome in genomes])
 
 
-def risks(space: Space, costs: Mapping[Genome, float | None], genomes: Sequence[Genome]) -> np.ndarray:
-    """How likely each of ``genomes`` is to fail, if single choices are to blame for the failures in ``costs``.
+class Risks:
+    """How likely genomes are to fail, if single choices are to blame for the failures in ``costs``.
 
     The suspects of a failure are those of its choices that were in no success; each is as likely as the others.
     """
-    failed = _choices_in(space, [genome for genome, cost in costs.items() if cost is None])
-    innocent = _choices_in(space, [genome for genome, cost in costs.items() if cost is not None]).any(axis=0)
-    suspects = (failed & ~innocent).astype(float)
-    counts = suspects.sum(axis=1, keepdims=True)
-    blamed = suspects @ _choices_in(space, genomes).T / np.maximum(counts, 1)
-    return np.round(1 - np.prod(1 - blamed, axis=0), 9)
 
+    def __init__(self, space: Space, costs: Mapping[Genome, float | None]) -> None:
+        self._numbers = np.arange(space.meaning.shape[1])
+        failed = self._choices_in(space.array([genome for genome, cost in costs.items() if cost is None]))
+        innocent = self._choices_in(space.array([genome for genome, cost in costs.items() if cost is not None]))
+        suspects = failed & ~innocent.any(axis=0)
+        counts = suspects.sum(axis=1, keepdims=True)
+        self._blame = (suspects / np.maximum(counts, 1))[counts[:, 0] > 0]
 
-def _choices_in(space: Space, genomes: Sequence[Genome]) -> np.ndarray:
-    """A row for each genome, a column for each choice of each gene: whether the genome takes it."""
-    taken = space.array(genomes)[:, :, None] == np.arange(space.meaning.shape[1])
-    return taken.reshape(len(genomes), space.meaning.size)
+    def __call__(self, genomes: np.ndarray) -> np.ndarray:
+        """A probability for each row."""
+        if not len(self._blame):
+            return np.zeros(len(genomes))
+        return np.round(1 - np.prod(1 - self._blame @ self._choices_in(genomes).T, axis=0), 9)
+
+    def _choices_in(self, genomes: np.ndarray) -> np.ndarray:
+        """A row for each genome, a column for each choice of each gene: whether the genome takes it."""
+        taken = genomes[:, :, None] == self._numbers
+        return taken.reshape(len(genomes), genomes.shape[1] * len(self._numbers))

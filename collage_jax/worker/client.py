@@ -59,7 +59,8 @@ class Client:
                     barred = _learnt(barred, end, store)
                     continue
                 if done.placement is None:
-                    return Placement((), notes=(f"Tuning failed: {done.failure.strip().splitlines()[-1]}",), is_final=False)
+                    note = f"Tuning failed: {done.failure.strip().splitlines()[-1]}"
+                    return Placement((), notes=(note,), is_final=False)
                 return replace(done.placement, notes=(*_noted(ended), *done.placement.notes))
         return Placement((), notes=(*_noted(ended), "XLA alone is used."), is_final=False)
 
@@ -95,9 +96,7 @@ class Client:
                 process.interrupt()
                 finishing = time.monotonic() + FINISH_S
 
-    def _next(
-        self, process: Process, store: CostStore, progress: Callable[[str, int, int], None]
-    ) -> Done | None:
+    def _next(self, process: Process, store: CostStore, progress: Callable[[str, int, int], None]) -> Done | None:
         """Deal with one message, or wait for one a while."""
         try:
             if not process.channel.is_ready(LOOK_S):

@@ -74,7 +74,7 @@ from collage_jax.worker.serve import serve; serve(int(sys.argv[1]), int(sys.argv
 
 def _environment() -> dict[str, str]:
     """The caller's, with the platform it runs on; on a GPU memory is taken as it is needed, beside the caller's."""
-    platform = {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
+    platform = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(jax.default_backend(), jax.default_backend())
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
     added = {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "COLLAGE_JAX_WORKER_PATH": path}
     return {**os.environ, **added, "JAX_ENABLE_COMPILATION_CACHE": "false"}

@@ -50,7 +50,7 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _reduced_array(array: jax.Array) -> Any:
-    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key):
         return _keys, (np.asarray(jax.random.key_data(array)), str(jax.random.key_impl(array)))
     return _array, (np.asarray(array), array.dtype.name, jax.typeof(array).weak_type)
 
@@ -61,7 +61,7 @@ def _array(values: np.ndarray, dtype: str, weak: bool) -> Any:
 
 
 def _keys(data: np.ndarray, implementation: str) -> Any:
-    return jax.random.wrap_key_data(data, impl=implementation)
+    return jax.random.wrap_key_data(jax.numpy.asarray(data), impl=implementation)
 
 
 def _where(primitive: Any) -> tuple[str, str]:

@@ -89,12 +89,11 @@ class _Painter:
         return (max(left, 130.0), height + HEADER + LINE + 8 + BODY_GAP), joined(*drawn)
 
     def _lines(self, box: Box) -> tuple[str, ...]:
-        regions = [self.placement.regions[row] for row in box.rows]
-        if len(box.rows) != 1:
-            count = len(box.nodes)
-            named = _cut(", ".join(_counted(self._ops(box))))
-            return tuple(filter(None, (f"{count} operation{'s' if count > 1 else ''}", named)))
-        (region,) = regions
+        ops = self._ops(box)
+        if len(box.rows) != 1 or len(box.nodes) > len(ops):
+            count = f"{len(box.nodes)} operation{'s' if len(box.nodes) > 1 else ''}"
+            return (count, _cut(", ".join(_counted(ops)))) if ops else (count,)
+        region = self.placement.regions[box.rows[0]]
         if is_quiet(region):
             return (_cut(region.label),)
         times = f" x{region.count}" if not box.nodes and region.count > 1 else ""

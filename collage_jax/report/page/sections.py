@@ -95,6 +95,7 @@ def times(placement: Placement, colours: Mapping[str, Colour]) -> Markup | None:
     strip = tag(
         "svg",
         *parts,
+        xmlns="http://www.w3.org/2000/svg",
         class_="strip",
         viewBox=f"0 0 {STRIP_WIDTH:.0f} 40",
         preserveAspectRatio="none",

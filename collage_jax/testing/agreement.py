@@ -1,0 +1,54 @@
+"""A kernel against XLA, on every kind of input: shapes, dtypes, numbers, NaN and infinities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..graph.region import Region
+from ..measure.compare import largest_error, other_form, tolerance
+from .data import inputs
+from .findings import said
+from .kernels import Kernel, run
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A rule that results break in comparison with XLA's, what they are instead, and a remedy."""
+
+    rule: str
+    got: str
+    remedy: str
+
+
+def difference(region: Region, kernel: Kernel, reference: Kernel) -> Difference | None:
+    """The first rule that ``kernel`` breaks, run beside XLA's ``reference``; None if it does as XLA does."""
+    for name, arrays in inputs(region.entries):
+        wanted = run(reference, arrays)
+        try:
+            got = run(kernel, arrays)
+        except Exception as error:
+            remedy = "what arrays hold must not make a kernel fail"
+            return Difference("a kernel must run on whatever arrays hold", f"{said(error)} on {name}", remedy)
+        found = compared(got, wanted, tolerance(region), name)
+        if found is not None:
+            return found
+    return None
+
+
+def compared(got: Sequence[Any], wanted: Sequence[Any], allowed: float, name: str) -> Difference | None:
+    """The first rule broken by ``got``, results on the inputs called ``name``, where XLA gives ``wanted``."""
+    form = other_form(got, wanted)
+    if form is not None:
+        remedy = "return `region.exits` in their order, with their shapes and dtypes"
+        return Difference("results must have the shapes and dtypes of XLA's", f"a kernel that {form}", remedy)
+    error = largest_error(got, wanted)
+    if error <= allowed:
+        return None
+    if error == float("inf") and "in operand" in name:
+        remedy = "let NaN and infinities pass, or refuse the region in `supports`"
+        return Difference("NaN and infinities must stand where XLA has them", f"others for {name}", remedy)
+    remedy = "correct the kernel, compute in more digits, or refuse the region in `supports`"
+    got_error = f"{error:.2e} of the largest on {name}, {allowed:.2e} allowed"
+    return Difference("results must be XLA's within the tolerance", got_error, remedy)
