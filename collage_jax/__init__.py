@@ -9,12 +9,12 @@ from .backends.registry import BackendInfo as BackendInfo
 from .backends.registry import backends as backends
 from .backends.registry import register_backend as register_backend
 from .backends.registry import unregister_backend as unregister_backend
-from .callback_call import callback_call as callback_call
-from .callback_call import callback_kernel as callback_kernel
-from .callback_call import unregister as unregister_callback_kernel  # noqa: F401 - a name of our own
 from .config import config as config
 from .costs import Failed as Failed
 from .costs import Measured as Measured
+from .host_functions import callback_call as callback_call
+from .host_functions import callback_kernel as callback_kernel
+from .host_functions import unregister as unregister_callback_kernel  # noqa: F401 - a name of our own
 from .placement import PlacedRegion as PlacedRegion
 from .placement import Placement as Placement
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
+
 from . import _compat, watch
 from .backends import registry
 from .backends.base import Backend
@@ -24,6 +26,9 @@ from .store import store
 from .tuning import Settings, environment, tune
 from .worker.client import Client, NoWorker
 from .worker.jobs import Job
+
+#: Platforms whose devices two processes can use at once.
+SHARED = ("cpu", "gpu")
 
 #: The worker of this process.
 WORKER = Client()
@@ -123,7 +128,7 @@ def _in_worker(call: Call, problem: Problem, settings: Settings, pinned: Placeme
     """What tuning finds, or what of ``pinned`` holds here; in a worker if that can be."""
     with shown(call.name) as progress:
         note = ""
-        if config.worker:
+        if config.worker and jax.default_backend() in SHARED:
             configuration = _compat.configuration()
             job = Job(call.program, call.frozen, call.arguments, settings, configuration, registry.portable(), pinned)
             try:

@@ -68,7 +68,9 @@ class GraphLevel:
         self._trials, self._build, self._options, self._costs = trials, build, options, costs
         self._backends, self._barred = backends, barred
         self._plans: dict[str, Plan] = {}
-        self._observed: list[Observation] = []
+        #: Plans as the model sees them, and the ratio of their time to that of the anchor, the best before the search.
+        self._observed: list[tuple[Features, float]] = []
+        self._anchor = ""
         self._xla_us = math.inf
         self._numbers = {id(graph): i for i, graph in enumerate(options)}
         self._keys = {(id(g), c.region.indices, c.backend): c.key for g, o in options.items() for c in o.chosen_from}
@@ -85,24 +87,27 @@ class GraphLevel:
         """Search around the best plan that takes part; the best one found takes part from then on."""
         begin = time.perf_counter()
         times = self._timed(self._trials.names)
-        if not times:
+        placed = {name: us for name, us in times.items() if name != XLA_ALONE}
+        if not placed:
             return
-        self._xla_us = times.pop(XLA_ALONE)
+        self._anchor = anchor = min(placed, key=placed.__getitem__)
+        self._observe(times)
+        anchor_us, self._xla_us = times[anchor], times[XLA_ALONE]
         worth_s = CALLS * self._xla_us / 1e6
         until = begin + min(AT_MOST_S, worth_s, SHARE * max(0.0, deadline - begin))
-        if not times or time.perf_counter() > until:
+        if time.perf_counter() > until:
             return
-        anchor = min(times, key=times.__getitem__)
         near = around(self._plans[anchor], self._options, self._costs, self._backends)
         if not near.genes:
             return
+        correction = self.correction({anchor: anchor_us})
         found = evolve(
             near.choices,
-            lambda genomes: self._evaluated(genomes, near, anchor, times[anchor]),
+            lambda genomes: self._evaluated(genomes, near, anchor, anchor_us),
             seeds=near.seeds,
             groups=near.groups,
             labels=near.labels,
-            predicted=lambda genome: self.correction.predict(self.features(near.plan(genome))) or 1e-9,
+            predicted=lambda genome: correction.predict(self.features(near.plan(genome))) or 1e-9,
             seed=seed,
             offspring=OFFSPRING,
             patience=PATIENCE,
@@ -120,12 +125,15 @@ class GraphLevel:
             return Decided(None, outcome)
         plan = self._plans[outcome.winner]
         features = self.features(plan)
-        return Decided(plan, outcome, sum(features.isolated_us.values()), self.correction.predict(features))
+        corrected = self.correction(self._trials.medians_us)
+        return Decided(plan, outcome, sum(features.isolated_us.values()), corrected.predict(features))
 
-    @property
-    def correction(self) -> Correction:
-        """What the programs timed so far say of the model that adds up."""
-        return fit(self._observed)
+    def correction(self, times_us: Mapping[str, float]) -> Correction:
+        """What ``times_us``, of one race, say of the model that adds up, with what was timed before beside the anchor."""
+        now = [Observation(self._features_of(name), us) for name, us in times_us.items()]
+        anchor_us = times_us.get(self._anchor)
+        before = self._observed if anchor_us else []
+        return fit([*now, *(Observation(features, ratio * (anchor_us or 1.0)) for features, ratio in before)])
 
     def features(self, plan: Plan) -> Features:
         """What the model sees of ``plan``: costs by backend, changes between XLA and others. Loop bodies count once."""
@@ -142,15 +150,17 @@ class GraphLevel:
         return max(0.0, cost.median_us) if isinstance(cost, Measured) else 0.0
 
     def _timed(self, names: Sequence[str]) -> dict[str, float]:
-        """Microseconds of programs, those in ``names`` and XLA alone; what is learnt for the model is kept."""
+        """Microseconds of programs, those in ``names`` and XLA alone."""
         samples = self._trials.race([XLA_ALONE, *names], ROUNDS, SECONDS, hopeless=4.0)
-        medians = {name: float(np.median(s)) * 1e6 for name, s in samples.items()}
-        plain = Plan.plain(next(iter(self._plans.values())).graph) if self._plans else None
-        for name, us in medians.items():
-            plan = plain if name == XLA_ALONE else self._plans[name]
-            if plan is not None:
-                self._observed.append(Observation(self.features(plan), us))
-        return medians
+        return {name: float(np.median(s)) * 1e6 for name, s in samples.items()}
+
+    def _observe(self, times_us: Mapping[str, float]) -> None:
+        """Keep for the model what programs took in a race with the anchor."""
+        self._observed += [(self._features_of(n), us / times_us[self._anchor]) for n, us in times_us.items()]
+
+    def _features_of(self, name: str) -> Features:
+        graph = next(iter(self._options))
+        return self.features(self._plans[name] if name in self._plans else Plan.plain(graph))
 
     def _evaluated(
         self, genomes: Sequence[Genome], near: Neighbourhood, anchor: str, anchor_us: float
@@ -169,7 +179,7 @@ class GraphLevel:
                 count = min(len(samples[name]), len(samples[anchor]))
                 ratio = float(np.median(samples[name][:count] / samples[anchor][:count]))
                 costs[genome] = ratio * anchor_us
-                self._observed.append(Observation(self.features(self._plans[name]), costs[genome]))
+                self._observed.append((self.features(plans[genome]), ratio))
                 self._trials.leave(name)
         for name in names.values():
             self._plans.pop(name, None)

@@ -30,6 +30,12 @@ from .search.op_level import Charges, choose
 from .summary import edges_of, placed_regions
 
 
+#: The share of the budget after which nothing new is begun: what runs by then takes its time.
+IN_TIME = 0.9
+#: The share that measuring regions may take.
+REGIONS = 0.6
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to tune: the arguments of ``collage_jax.jit`` with defaults filled in."""
@@ -66,7 +72,7 @@ def tune(
     ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its results.
     """
     begin = time.perf_counter()
-    deadline = begin + settings.budget_s
+    deadline = begin + IN_TIME * settings.budget_s
     barred = barred or Barred()
     usable, unavailable = registry.usable(settings.backends)
     allowed = [b for b in usable if b.name not in barred.backends]
@@ -88,7 +94,7 @@ def tune(
         decided = Decided(None, whole.stay("The function has side effects, so it cannot be run to be timed."))
     else:
         known_only = settings.tune == "cached"
-        until = 0.0 if known_only else min(deadline, time.perf_counter() + 0.6 * settings.budget_s)
+        until = 0.0 if known_only else min(deadline, begin + REGIONS * settings.budget_s)
         prices = price(options.values(), backends, store, until, barred.one_by_one)
         decided = _decided(problem, arguments, reference, settings, backends, options, prices, barred, deadline)
         plan = decided.plan

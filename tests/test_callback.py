@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
+import re
 import sys
 import textwrap
 import threading
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 
 import collage_jax
 from collage_jax.backends import registry
-from collage_jax.callback_call import (
+from collage_jax.host_functions import (
     TARGET,
     Digest,
     callback_call,
@@ -418,7 +419,7 @@ def name_of(function):
         (np, jnp),
         (np.dtype("int8"), np.dtype("uint8")),
     ],
-    ids=repr,
+    ids=lambda pair: re.sub(r" at 0x[0-9a-f]+", "", repr(pair)).replace("/", "."),
 )
 def test_functions_that_hold_other_things_have_other_names(contents):
     first, second = contents
@@ -459,7 +460,7 @@ def test_functions_that_cannot_be_told_apart_are_refused_unless_they_are_named()
 
 KERNELS = """
     import numpy as np
-    from collage_jax.callback_call import callback_call, callback_kernel
+    from collage_jax.host_functions import callback_call, callback_kernel
     from collage_jax.patterns import any_, op
 
     FACTORS = {"a", "b", "c"}, 3.0
@@ -472,7 +473,7 @@ KERNELS = """
 
 PROGRAM = """
     import sys, jax, jax.numpy as jnp, numpy as np
-    from collage_jax.callback_call import TARGET, Digest, callback_call, load_extension, registered
+    from collage_jax.host_functions import TARGET, Digest, callback_call, load_extension, registered
 
     hits = []
     jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
@@ -531,7 +532,7 @@ def test_a_program_from_the_compilation_cache_finds_its_function_or_says_what_is
 def test_a_process_ends_while_a_function_is_waited_for():
     code, printed, errors = python("""
         import time, jax, jax.numpy as jnp
-        from collage_jax.callback_call import callback_call
+        from collage_jax.host_functions import callback_call
 
         def slow(x, out):
             time.sleep(0.2)
@@ -597,7 +598,7 @@ def test_the_backend_is_there_only_with_a_kernel_and_its_extension(monkeypatch):
     assert BACKEND.available() is None
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "collage_jax._callback", None)
-        patch.setattr(sys.modules["collage_jax.callback_call"], "_module", None)
+        patch.setattr(sys.modules["collage_jax.host_functions.call"], "_module", None)
         assert "the extension for Python functions is missing" in BACKEND.available().reason
     assert [k.name for k in registered()] == ["gelu_dot"]
     (info,) = [b for b in collage_jax.backends() if b.name == "callback"]

@@ -72,7 +72,10 @@ def graph_of(text: str) -> ElementTree.Element:
 
 def boxes(graph: ElementTree.Element) -> dict[str, ElementTree.Element]:
     """Boxes of a graph by number."""
-    return {box.attrib["data-box"]: box for box in graph.iter(f"{SVG}g") if "data-box" in box.attrib}
+    found = [box for box in graph.iter(f"{SVG}g") if "data-box" in box.attrib]
+    numbered = {box.attrib["data-box"]: box for box in found}
+    assert len(numbered) == len(found)
+    return numbered
 
 
 def words(box: ElementTree.Element) -> list[str]:

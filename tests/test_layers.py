@@ -31,7 +31,7 @@ LAYERS = (
     "native_call",
     "graph",
     "patterns",
-    "callback_call",
+    "host_functions",
     "backends.source",
     "backends.base",
     "backends.own_kernels",

@@ -62,6 +62,8 @@ class Trials:
         self._calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
         self._errors: dict[str, float] = {}
         self.notes: list[str] = []
+        #: What programs took in the race that decided.
+        self.medians_us: dict[str, float] = {}
         if not all(map(_is_finite, self._wanted)):
             self.notes.append("jax.jit's results hold NaN or infinities here: only what is finite was compared.")
 
@@ -113,6 +115,7 @@ class Trials:
         if not self.names:
             return Outcome(None, None, None, None, tuple(self.notes))
         medians = {name: float(np.median(samples)) for name, samples in times.items()}
+        self.medians_us = {name: us * 1e6 for name, us in medians.items()}
         self.notes.append("Whole programs: " + ", ".join(f"{n} {m * 1e6:.1f} us" for n, m in medians.items()) + ".")
         winner = min(self.names, key=medians.__getitem__)
         ours, theirs = self._clearer(winner, times[winner], times[XLA_ALONE], deadline)

@@ -18,7 +18,7 @@ import numpy as np
 from .genome import Genome, Space
 
 #: Prior standard deviations of the features' weights, in standard deviations of the costs seen.
-SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR = 1.0, 1.0, 0.5, 0.5, 0.3, 0.2
+SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR, FAR = 1.0, 1.0, 0.5, 0.5, 0.3, 0.2, 0.1
 #: Noise of a timing, in the same unit.
 NOISE = 0.05
 #: Logarithms of costs are cut off this far above the median: what is hopeless teaches nothing about the best.
@@ -56,6 +56,7 @@ class Surrogate:
         self._space = space
         self._predicted = predicted
         self._first, self._second = np.nonzero(np.triu(space.beside))
+        self._one, self._other = np.triu_indices(len(space.choices), 1)
         self._groups = space.members[space.members.sum(axis=1) > 2]
         self._rows: dict[Genome, np.ndarray] = {}
 
@@ -100,7 +101,7 @@ class Surrogate:
             UNIFORM * (shares > 1 - 1e-9),
             GENE * (taken[:, :, None] == np.arange(1, space.meaning.shape[1])),
             PAIR * equal,
-            PAIR * ~(changed[:, self._first] | changed[:, self._second]),
+            FAR * ~(changed[:, self._one] | changed[:, self._other]),
         ]
         return np.concatenate([block.reshape(rows, math.prod(block.shape[1:])) for block in blocks], axis=1)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..backends import registry
-from ..backends.base import Backend, Proposal
+from ..backends.base import Backend, Proposal, Unsupported
 from ..candidates import refusal
 from ..graph.canonical import region_key
 from ..graph.ir import Graph
@@ -84,6 +84,11 @@ class Subject:
         except Exception:  # what it proposed before counts; the check of refusals reports the rest
             return found
         return found
+
+    def refused(self, graph: Graph, proposal: Proposal) -> Unsupported | None:
+        """Why ``proposal`` is not run, or None if it is supported."""
+        # What is unsupported is false: `or` would pass over the proposal's own reason.
+        return refusal(self.backend, Region.of(graph, proposal.nodes)) if proposal.refused is None else proposal.refused
 
     def unproposed(self, graph: Graph, seed: int = 0) -> list[Region]:
         """Every node by itself, and random regions."""

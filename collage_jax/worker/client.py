@@ -51,9 +51,8 @@ class Client:
         ended: list[str] = []
         with self._lock:
             for _ in range(WORKERS):
-                go = Go(barred, max(0.0, deadline - time.monotonic()))
                 try:
-                    done = self._attempt(data, go, store, progress, deadline + OVERTIME_S)
+                    done = self._attempt(data, Go(barred, deadline), store, progress, deadline + OVERTIME_S)
                 except _Ended as end:
                     ended.append(end.reason)
                     barred = _learnt(barred, end, store)

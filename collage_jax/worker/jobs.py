@@ -30,10 +30,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Go:
-    """Begin with the job that was sent, with what was learnt from earlier tries."""
+    """Begin with the job that was sent, with what was learnt from earlier tries; end by ``deadline``.
+
+    The clock is ``time.monotonic``'s, which the processes of a machine share.
+    """
 
     barred: Barred
-    budget_s: float
+    deadline: float
 
 
 @dataclass(frozen=True)

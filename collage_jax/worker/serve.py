@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ def _work(channel: Channel, job: Job, go: Go) -> None:
         _compat.configure(dict(job.configuration))
         registry.adopt(dict(job.backends[0]), dict(job.backends[1]))
         reference = jax.jit(_compat.jaxpr_as_fun(job.program))
-        settings = replace(job.settings, budget_s=go.budget_s)
+        settings = replace(job.settings, budget_s=max(0.0, go.deadline - time.monotonic()))
         given = job.arguments, lambda: reference(*job.arguments), settings
         problem = problem_of(job.program, job.frozen)
         if job.pinned is None:

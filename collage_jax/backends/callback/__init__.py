@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from ...callback_call import CallbackKernel, callback_call, load_extension, register, registered
+from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered
 from ...graph.ir import Graph
 from ...graph.region import Region
 from ...patterns.matcher import Matcher

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...callback_call import RESULT, CallbackKernel, refused_dtype
+from ...host_functions import RESULT, CallbackKernel, refused_dtype
 from ...graph.ir import Constant, Graph, Value
 from ...graph.region import Region
 from ...patterns.matcher import Match, Matcher

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from ...backends.base import Unsupported
-from ...candidates import refusal
-from ...graph.region import Region
 from ..findings import Violation
 from ..samples import Program
 from ..subject import Subject
@@ -39,8 +36,8 @@ def _why_none(subject: Subject, program: Program) -> str:
     reasons: dict[str, None] = {}
     for graph in program.problem.graphs.values():
         for proposal in subject.proposals(graph):
-            refused = proposal.refused or refusal(subject.backend, Region.of(graph, proposal.nodes))
-            if isinstance(refused, Unsupported):
+            refused = subject.refused(graph, proposal)
+            if refused is not None:
                 reasons[f"{proposal.label}: {refused.reason}"] = None
     ops = ", ".join(node.op for graph in program.problem.graphs.values() for node in graph.nodes)
     return f"refusals only: {'; '.join(reasons)}" if reasons else f"no proposal among the operations {ops}"

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from ...candidates import refusal
 from ...costs import Measured
 from ...graph.canonical import graph_key
 from ...graph.ir import Graph, Node
@@ -84,7 +83,7 @@ def _answers(subject: Subject, graph: Graph) -> dict[tuple[int, ...], str]:
     found: dict[tuple[int, ...], str] = {}
     for proposal in subject.proposals(graph):
         region = Region.of(graph, proposal.nodes)
-        refused = proposal.refused or refusal(subject.backend, region)
+        refused = subject.refused(graph, proposal)
         reason = getattr(refused, "reason", refused)  # the check of refusals reports what is no reason
         found.setdefault(region.indices, "supported" if refused is None else f"refused ({reason})")
     return found

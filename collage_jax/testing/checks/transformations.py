@@ -43,7 +43,7 @@ def _compared(placed: Placed, name: str, around: Callable[[Function, Any], Any],
         wanted = jax.block_until_ready(around(jax.jit(placed.program.case.fun), placed.args))
     except Exception:  # the function is none for this transformation
         return
-    rule = f"{name} around a placed function must do what it does around jax.jit"
+    rule = f"{name} of a placed function must do what it does of jax.jit's"
     try:
         got = jax.block_until_ready(around(placed.function, placed.args))
     except Exception as error:
@@ -87,7 +87,7 @@ def _is_real(array: Any) -> bool:
 
 
 AROUND: Mapping[str, Callable[[Function, Any], Any]] = {
-    "nothing": lambda fun, args: fun(*args),
+    "a call": lambda fun, args: fun(*args),
     "jax.jit": lambda fun, args: jax.jit(lambda *xs: fun(*xs))(*args),
     "a loop": _loop,
     "jax.vmap": _vmap,
