@@ -66,6 +66,7 @@ LAYERS = (
     "dispatch",
     "api",
     "",  # the package itself: public names
+    "testing",
 )
 
 #: Imports made only when a function runs, against the order: a placement prints itself as a report.

@@ -443,6 +443,13 @@ def test_equal_changes_are_counted_and_the_largest_come_first():
     ]
 
 
+def test_a_time_that_is_known_in_part_says_so():
+    first = Placement((region("fake", 0, 1, us=7.0),))
+    untimed = replace(region("xla", 1), cost=Measured(0.0, runs=0))
+    assert "7.0" in difference(first, Placement(()))
+    assert "3.0 + ?" in difference(first, Placement((region("xla", 0, us=3.0), untimed)))
+
+
 def test_regions_in_bodies_are_told_from_those_around_them():
     first = Placement((region("fake", 0), region("xla", 0, graph="1.jaxpr.0")))
     second = Placement((region("fake", 0), region("fake", 0, graph="1.jaxpr.0")))

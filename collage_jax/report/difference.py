@@ -167,7 +167,8 @@ def _side(regions: Sequence[PlacedRegion]) -> tuple[str, str]:
     parts = [f"{region.backend}: {'+'.join(region.ops)}" for region in regions if region.backend != XLA]
     parts += [f"{XLA}: {'+'.join(alone)}"] if alone else []
     time = _time_us(regions)
-    return "\n".join(parts) or "-", "-" if time is None else f"{time:.1f}"
+    more = "" if all(is_timed(region.cost) for region in regions) else " + ?"
+    return "\n".join(parts) or "-", "-" if time is None else f"{time:.1f}{more}"
 
 
 def _time_us(regions: Iterable[PlacedRegion]) -> float | None:

@@ -37,8 +37,8 @@ def crossed(space: Space, one: np.ndarray, other: np.ndarray, rng: np.random.Gen
     count = len(one)
     taken = _ranges(space, count, rng)
     if space.groups:
-        grouped = (rng.random((count, len(space.groups))) < 0.5) @ space.members
-        taken = np.where(rng.random((count, 1)) < 0.5, grouped, taken)
+        by_group = (rng.random((count, len(space.groups))) < 0.5) @ space.members
+        taken = np.where(rng.random((count, 1)) < 0.5, by_group, taken)
     return np.where(taken, other, one)
 
 

@@ -24,7 +24,7 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort(examples=3, regions=16, asked=2, sampled=3, placed=1, threads=3),
+    "quick": Effort(examples=3, regions=10, asked=2, sampled=3, placed=1, threads=3),
     "normal": Effort(examples=10, regions=100, asked=5, sampled=10, placed=3),
     "thorough": Effort(examples=50, regions=1000, asked=20, sampled=40, placed=12, threads=8),
 }

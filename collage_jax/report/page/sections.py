@@ -38,7 +38,7 @@ def _tiles(placement: Placement) -> Iterator[tuple[str, str]]:
             off = placement.predicted_us / placement.measured_us - 1
             yield f"predicted ({off:+.1%})", duration(placement.predicted_us)
     if placement.error is not None:
-        yield "largest error, of the largest output", f"{placement.error:.1e}"
+        yield "largest error, of the largest output", f"{placement.error:.1e}" if placement.error else "0"
     yield "tuning", f"{placement.tuning_s:.1f} s"
     yield "distinct regions measured", str(placement.distinct_measured)
 
@@ -104,7 +104,7 @@ def times(placement: Placement, colours: Mapping[str, Colour]) -> Markup | None:
     )
     explained = (
         "Regions in program order, each as wide as its time alone."
-        " What XLA runs takes less inside the program, where it is fused with its neighbours."
+        " What XLA runs may take less inside the program, where it is fused with its neighbours."
     )
     return tag("section", tag("h2", "Where the time goes"), tag("p", explained), strip, legend(placement, colours))
 

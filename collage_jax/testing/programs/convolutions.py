@@ -27,6 +27,7 @@ def cases() -> Iterator[Case]:
     """Convolutions by themselves, then with tails and as gradients."""
     image, kernel = f32(1, 9, 11, 8), f32(3, 3, 8, 16)
     yield program("convolution", conv, image, kernel)
+    yield program("convolution of 32 channels", conv, f32(1, 12, 10, 32), f32(3, 3, 32, 32))
     yield program("convolution over a line", conv, f32(2, 15, 6), f32(3, 6, 10))
     yield program("convolution over a volume", conv, f32(1, 5, 6, 7, 4), f32(3, 3, 3, 4, 8))
     yield program("convolution with strides", partial(conv, stride=2), image, kernel)

@@ -1,0 +1,78 @@
+"""Every backend of this package keeps the contract, strictly: ``supports`` means what it says for any region.
+
+One class of tests for each backend is made from what the package holds, so a new one is tested by being there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import collage_jax
+from collage_jax.backends import discovery
+from collage_jax.backends.base import Backend
+from collage_jax.patterns import any_, op
+from collage_jax.testing import BackendContract, Case, backend_contract, case
+
+
+def array(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def conv(x: Any, w: Any, groups: int = 1) -> Any:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=groups)
+
+
+def dense(x: Any, w: Any, bias: Any) -> Any:
+    return jax.nn.relu(x @ w + bias)
+
+
+def rooted(x: Any, y: Any, out: Any) -> None:
+    np.hypot(x, y, out=out)
+
+
+#: Functions in which a backend must find something, by its name; the standard programs are tried on all.
+CASES: dict[str, tuple[Case, ...]] = {
+    "onednn": (
+        case(dense, array(9, 40), array(40, 24), array(24), name="dense"),
+        case(lambda x, w: jax.nn.relu(conv(x, w)), array(1, 9, 9, 16), array(3, 3, 16, 24), name="convolution"),
+    ),
+    "sgemm": (case(dense, array(33, 70), array(70, 45), array(45), name="dense"),),
+    "grouped": (
+        case(lambda x, w: jax.nn.relu(conv(x, w, 8)), array(1, 9, 9, 32), array(3, 3, 4, 32), name="four in a group"),
+        case(lambda x, w: conv(x, w, 16), array(2, 7, 9, 16), array(3, 3, 1, 16), name="depthwise"),
+    ),
+    "winograd": (case(lambda x, w: jax.nn.relu(conv(x, w)), array(1, 9, 11, 32), array(3, 3, 32, 16), name="3x3"),),
+    "callback": (case(lambda x, y: jnp.sqrt(x * x + y * y) + 1.0, array(7, 9), array(7, 9), name="rooted"),),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def python_kernels() -> Iterator[None]:
+    """Something for the backend of Python functions to run."""
+    x, y = any_("x"), any_("y")
+    squares = op("add")(op("mul")(x, x), op("mul")(y, y))
+    collage_jax.callback_kernel(op("sqrt")(squares))(rooted)
+    yield
+    collage_jax.unregister_callback_kernel("rooted")
+
+
+def _class_of(backend: Backend) -> type[BackendContract]:
+    return backend_contract(backend, CASES.get(backend.name, ()), effort="quick", strict=True)
+
+
+CLASSES = {backend.name: _class_of(backend) for backend in discovery.builtin().values()}
+globals().update({made.__name__: made for made in CLASSES.values()})
+
+
+def test_each_backend_has_a_class():
+    assert {made.backend.name for made in CLASSES.values()} == set(discovery.builtin())
+    assert len({made.__name__ for made in CLASSES.values()}) == len(CLASSES)
+    assert set(CASES) <= set(CLASSES)
