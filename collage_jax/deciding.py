@@ -73,18 +73,18 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
     if not allowed or problem.has_effects or not _is_wanted(problem, allowed):
         return Tuned(tune(problem, call.arguments, call.reference, settings, store()), None)
     key = decision_key(problem, settings, backends)
-    if (known := _recalled(key, problem, backends)) is not None:
+    if (known := _recalled(key, problem, backends, settings)) is not None:
         return known
     if settings.tune == "cached":
         return built(tune(problem, call.arguments, call.reference, settings, store()), problem, backends)
     with tuning_lock(cache_directory(config.cache_dir), settings.budget_s):
-        if (known := _recalled(key, problem, backends)) is not None:  # another process decided meanwhile
+        if (known := _recalled(key, problem, backends, settings)) is not None:  # another process decided meanwhile
             return known
         placement = _in_worker(call, problem, settings)
-        if placement.is_final:
-            # Whoever is first decides for all. A record that stands there but could not be used is no decision.
-            damaged = store().decision(key) is not None
-            placement = from_json(store().decide(key, to_json(placement), replace=damaged))
+        if placement.is_final or placement.budget_s:
+            # Whoever is first decides for all. What stands there but was not used (damaged, or cut short) is replaced.
+            unused = store().decision(key) is not None
+            placement = from_json(store().decide(key, to_json(placement), replace=unused))
     return built(placement, problem, backends)
 
 
@@ -111,13 +111,15 @@ def built(placement: Placement, problem: Problem, backends: Mapping[str, Backend
         return Tuned(replace(placement, notes=(*placement.notes, note, "XLA alone is used.")), None)
 
 
-def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend]) -> Tuned | None:
-    """What was decided before, in this process or another."""
+def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend], settings: Settings) -> Tuned | None:
+    """What was decided before, in this process or another, unless there is more time now than there was then."""
     text = store().decision(key)
     if text is None:
         return None
     try:
         placement = from_json(text)
+        if not placement.is_final and placement.budget_s < settings.budget_s and settings.tune != "cached":
+            return None
         note = "Decided before; nothing was timed now."
         return built(replace(placement, notes=(note, *placement.notes), distinct_measured=0), problem, backends)
     except (ValueError, Mismatch):  # a damaged record counts as none

@@ -60,4 +60,4 @@ def check(
     if not right:
         why = barred.programs.get(name, "; ".join(trials.notes))
         left = replace(left, regions=(), notes=(*left.notes, f"XLA alone is used: {why}"))
-    return replace(left, measured_us=None, xla_us=None, environment=environment(backends), is_final=False)
+    return replace(left, measured_us=None, xla_us=None, environment=environment(backends), is_final=False, budget_s=0.0)

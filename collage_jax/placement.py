@@ -59,8 +59,8 @@ class Placement:
     ``uncorrected_us`` is the sum of the regions' costs, ``predicted_us`` the same corrected by what whole programs
     took; ``measured_us`` the time of the whole program as placed, ``xla_us`` that of ``jax.jit``, measured in turn with
     it; None where nothing was measured. ``notes`` says what else decided (no backend available, side effects, the
-    budget spent, ...). ``is_final`` is False if the budget ended before everything was measured, so that more tuning
-    may find more.
+    budget spent, ...). ``is_final`` is False if tuning ended before everything was measured; ``budget_s`` are the
+    seconds that it was given, 0 if it ended for another reason: with more, it may find more.
 
     ``program`` is the canonical hash of the function's graph, ``edges`` how its nodes depend on each other, by graph
     (see ``Place``), ``environment`` what the times hold for: versions of the backends used, of JAX, the device.
@@ -78,6 +78,7 @@ class Placement:
     notes: tuple[str, ...] = ()
     uncorrected_us: float | None = None
     is_final: bool = True
+    budget_s: float = 0.0
     program: str = ""
     edges: Mapping[str, Edges] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -115,6 +115,7 @@ def tune(
         unavailable=unavailable,
         notes=(*prices.notes, *_gaps(prices, settings), *decided.outcome.notes),
         is_final=not prices.unknown and not prices.notes,
+        budget_s=0.0 if prices.notes else settings.budget_s,
         program=problem.key,
         edges={name: edges_of(graph) for name, graph in graphs.items()} if prices.costs else {},
         environment=environment(backends),

@@ -82,6 +82,9 @@ def _spread(names: tuple[int, ...], table: np.ndarray, scope: tuple[int, ...]) -
     return np.transpose(table, order).reshape([next(sizes) if g in names else 1 for g in scope])
 
 
+#: Costs differ by multiples of this, in microseconds, of programs of 800 or so: less could not be told apart.
+STEP = 4.0
+
 Edges = Sequence[tuple[int, int]]
 
 
@@ -91,12 +94,10 @@ def landscape(seed: int, genes: int, backends: int, *effects: Callable[..., None
     edges = sorted({(max(0, i - rng.randrange(1, 4)), i) for i in range(1, genes) for _ in range(rng.randrange(1, 3))})
     labels, alone = [], []
     for _ in range(genes):
-        costs = {name: rng.uniform(20, 60) for name in ("base",)}
-        base = costs["base"]
-        costs = {name: base + rng.uniform(0, 12) for name in BACKENDS[:backends]}
-        names = sorted(costs, key=costs.__getitem__)
+        names = rng.sample(BACKENDS[:backends], backends)
+        base = rng.uniform(20, 60)
         labels.append(tuple(names))
-        alone.append(np.array([costs[name] for name in names]))
+        alone.append(np.array([base, *sorted(base + STEP * rng.randrange(1, 4) for _ in names[1:])]))
     kinds = [rng.randrange(genes // 3) for _ in range(genes)]
     equal = [tuple(i for i in range(genes) if kinds[i] == kind) for kind in range(genes // 3)]
     groups = tuple(g for g in equal if len(g) > 1) + tuple(edges)
@@ -111,7 +112,7 @@ def boundaries(land: Landscape, edges: Edges, rng: random.Random) -> None:
     """Every edge between two backends costs about as much as backends differ."""
     for i, j in edges:
         differ = np.array([[a != b for b in land.labels[j]] for a in land.labels[i]])
-        land.tables.append(((i, j), rng.uniform(2, 8) * differ))
+        land.tables.append(((i, j), STEP * rng.randrange(1, 3) * differ))
 
 
 def stretch(land: Landscape, edges: Edges, rng: random.Random) -> None:
@@ -119,12 +120,12 @@ def stretch(land: Landscape, edges: Edges, rng: random.Random) -> None:
     start = rng.randrange(len(land.choices) - 9)
     inside = range(start, start + 9)
     for i, names in enumerate(land.labels):
-        lost = 5.0 if i in inside else 15.0
+        lost = STEP if i in inside else 4 * STEP
         land.tables.append(((i,), np.array([lost * (name == "runtime") for name in names])))
     for i, j in edges:
         if i in inside and j in inside:
             both = np.array([[a == b == "runtime" for b in land.labels[j]] for a in land.labels[i]])
-            land.tables.append(((i, j), -9.0 * both))
+            land.tables.append(((i, j), -2 * STEP * both))
 
 
 def clashes(land: Landscape, edges: Edges, rng: random.Random) -> None:
@@ -132,5 +133,5 @@ def clashes(land: Landscape, edges: Edges, rng: random.Random) -> None:
     far = [tuple(sorted(rng.sample(range(len(land.choices)), 2))) for _ in range(2)]
     for i, j in [*rng.sample(list(edges), 4), *far]:
         table = np.zeros((land.choices[i], land.choices[j]))
-        table[0, 0] = rng.uniform(10, 30)
+        table[0, 0] = STEP * rng.randrange(2, 7)
         land.tables.append(((i, j), table))

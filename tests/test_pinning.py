@@ -139,11 +139,15 @@ def test_other_shapes_backends_versions_and_modes_are_decided_anew(monkeypatch):
     assert decides()
 
 
-def test_a_decision_that_the_budget_cut_short_is_not_kept(monkeypatch):
-    use(monkeypatch, Fake("fake", products))
-    placement = collage_jax.jit(layer, budget_s=0).placement(X, W)
+def test_a_decision_that_the_budget_cut_short_holds_until_there_is_more_time(monkeypatch):
+    timing = use(monkeypatch, Fake("fake", products))
+    placement = collage_jax.jit(layer, budget_s=1e-9).placement(X, W)
     assert not placement.is_final
+    races = timing.races
+    assert "Decided before" in str(collage_jax.jit(layer, budget_s=1e-9).placement(X, W))
+    assert timing.races == races
     assert collage_jax.jit(layer).placement(X, W).is_final
+    assert collage_jax.jit(layer, budget_s=1e-9).placement(X, W).is_final
 
 
 def test_a_damaged_decision_counts_as_none_and_is_replaced(monkeypatch):

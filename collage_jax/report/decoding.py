@@ -40,6 +40,7 @@ def placement_of(root: Field) -> Placement:
         notes=root.member("notes").items(Field.text),
         uncorrected_us=root.member("uncorrected_us").optional(Field.number),
         is_final=root.member("is_final").flag(),
+        budget_s=root.member("budget_s").number(),
         program=root.member("program").text(),
         edges=_edges(root.member("edges")),
         environment=_texts(root.member("environment")),

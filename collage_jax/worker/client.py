@@ -60,7 +60,9 @@ class Client:
                 if done.placement is None:
                     note = f"Tuning failed: {done.failure.strip().splitlines()[-1]}"
                     return Placement((), notes=(note,), is_final=False)
-                return replace(done.placement, notes=(*_noted(ended), *done.placement.notes))
+                # Workers after the first had less time, but for the same program.
+                given = job.settings.budget_s if done.placement.budget_s else 0.0
+                return replace(done.placement, budget_s=given, notes=(*_noted(ended), *done.placement.notes))
         return Placement((), notes=(*_noted(ended), "XLA alone is used."), is_final=False)
 
     def close(self) -> None:
