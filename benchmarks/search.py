@@ -1,9 +1,10 @@
 """The search itself: how long it takes, how well it predicts, and what its levels and backends bring.
 
-    python benchmarks/search.py [bert dcgan ...] [--json results.json] [--only times prediction levels backends]
+    python benchmarks/search.py [bert dcgan ...] [--json results.json] [--only times levels backends stability]
 
 Times are of fresh processes. *Cold* has an empty database, *warm* the one that cold left. What levels and backends
-bring is the ratio of programs that take turns in one process, with the quartiles of the ratios.
+bring is the ratio of programs that take turns in one process, with the quartiles of the ratios. *Stability*: the
+placements of three tunings from an empty database, pinned and timed in turn.
 """
 
 import argparse
@@ -29,7 +30,8 @@ from networks import NETWORKS
 FIVE = ("bert", "dcgan", "nasnet_a", "resnet3d50", "resnext50")
 BACKENDS = tuple(("onednn", "sgemm", "grouped", "winograd")[:count] for count in range(1, 5))
 ROUNDS, SECONDS = 15, 8.0
-PARTS = ("times", "levels", "backends")
+TUNINGS = 3
+PARTS = ("times", "levels", "backends", "stability")
 
 
 def first_call(name: str, mode: str) -> dict:
@@ -65,6 +67,27 @@ def compared(name: str, variants: dict[str, dict]) -> dict[str, tuple[float, flo
     return ratios | {f"{after} over {before}": quartiles(samples[before] / samples[after]) for before, after in pairs}
 
 
+def tuned_to(name: str, path: Path) -> dict:
+    """Saves the placement found by this process."""
+    network = NETWORKS[name]
+    params, x = network.init(seed=0), network.input(1, seed=0)
+    collage_jax.jit(network.apply, frozen_argnums=0).placement(params, x).save(path)
+    return {}
+
+
+def stability(name: str, directory: Path) -> dict[str, tuple[float, float, float]]:
+    """How many times slower each of the placements in `directory` is than the fastest of them by the median."""
+    network = NETWORKS[name]
+    params, x = network.init(seed=0), network.input(1, seed=0)
+    pinned = [collage_jax.jit(network.apply, frozen_argnums=0, placement=p) for p in sorted(directory.glob("*.json"))]
+    calls = [partial(fun, params, x) for fun in pinned]
+    for call in calls:
+        jax.block_until_ready(call())
+    samples = interleaved(calls, 2 * ROUNDS, 2 * SECONDS)
+    best = min(samples, key=lambda s: quartiles(s)[1])
+    return {f"tuning {i + 1} over the fastest": quartiles(s / best) for i, s in enumerate(samples)}
+
+
 def child(*arguments: str, cache: str) -> dict:
     """What this script prints in a fresh process with its costs in `cache`."""
     command = [sys.executable, __file__, "--child", *arguments, "--cache", cache]
@@ -76,6 +99,10 @@ def run_child(name: str, mode: str) -> dict:
     """One measurement, in this process."""
     if mode == "levels":
         return compared(name, {"op level": {"tune": "op-level"}, "two levels": {}})
+    if mode.startswith("tune "):
+        return tuned_to(name, Path(mode.removeprefix("tune ")))
+    if mode.startswith("stability "):
+        return stability(name, Path(mode.removeprefix("stability ")))
     if mode == "backends":
         return compared(name, {" ".join(names): {"backends": names} for names in BACKENDS})
     return first_call(name, mode)
@@ -84,6 +111,12 @@ def run_child(name: str, mode: str) -> dict:
 def measure(name: str, parts: list[str]) -> dict:
     """Everything about one network."""
     found: dict = {}
+    if "stability" in parts:
+        with tempfile.TemporaryDirectory() as saved:
+            for i in range(TUNINGS):
+                with tempfile.TemporaryDirectory() as cache:
+                    child(name, f"tune {saved}/{i}.json", cache=cache)
+            found["stability"] = child(name, f"stability {saved}", cache="off")
     with tempfile.TemporaryDirectory() as cache:
         if "times" in parts:
             found |= {mode: child(name, mode, cache=cache) for mode in ("cold", "warm", "jit")}
@@ -104,7 +137,7 @@ def rows(name: str, found: dict) -> list[tuple[str, str, str]]:
         if cold["measured_us"] and cold["predicted_us"]:
             before, after = (cold[k] / cold["measured_us"] for k in ("uncorrected_us", "predicted_us"))
             lines.append(("predicted / measured", f"{before:.2f} as added up, {after:.2f} corrected"))
-    for part in ("levels", "backends"):
+    for part in ("levels", "backends", "stability"):
         for what, (low, ratio, high) in found.get(part, {}).items():
             lines.append((what, f"{ratio:.3f} ({low:.3f}-{high:.3f})"))
     return [(name, *line) for line in lines]

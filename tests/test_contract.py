@@ -18,7 +18,7 @@ import collage_jax
 from collage_jax.backends import discovery
 from collage_jax.backends.base import Backend
 from collage_jax.patterns import any_, op
-from collage_jax.testing import BackendContract, Case, backend_contract, case
+from collage_jax.testing import BackendContract, Case, ContractViolation, backend_contract, case
 
 
 def array(*shape: int) -> jax.ShapeDtypeStruct:
@@ -64,8 +64,30 @@ def python_kernels() -> Iterator[None]:
     collage_jax.unregister_callback_kernel("rooted")
 
 
+#: What is known to be broken, by backend and test, with the reason.
+BROKEN = {
+    (
+        "onednn",
+        "test_matches_xla",
+    ): "oneDNN multiplies no padding: NaN and infinities in weights stay away from the edges"
+}
+
+
 def _class_of(backend: Backend) -> type[BackendContract]:
-    return backend_contract(backend, CASES.get(backend.name, ()), effort="quick", strict=True)
+    made = backend_contract(backend, CASES.get(backend.name, ()), effort="quick", strict=True)
+    for (name, test), reason in BROKEN.items():
+        if name == backend.name:
+            _expect_failure(made, test, reason)
+    return made
+
+
+def _expect_failure(made: type[BackendContract], test: str, reason: str) -> None:
+    broken = getattr(made, test)
+
+    def fails(self: BackendContract) -> None:
+        broken(self)
+
+    setattr(made, test, pytest.mark.xfail(reason=reason, raises=ContractViolation)(fails))
 
 
 CLASSES = {backend.name: _class_of(backend) for backend in discovery.builtin().values()}

@@ -47,8 +47,8 @@ def _unpack(source: Path, target: Path) -> None:
     info = target / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()) for group, points in project["entry-points"].items()]  # fmt: skip
-    (info / "entry_points.txt").write_text("\n".join(lines))
+    for group, points in project["entry-points"].items():
+        (info / "entry_points.txt").write_text(f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()))
 
 
 @pytest.fixture(scope="module", params=["pip", "unpacked"])
@@ -99,6 +99,7 @@ def test_an_installed_package_is_found_and_considered(installed):
     assert said["explained"] and said["right"]
 
 
+@pytest.mark.slow
 def test_the_package_passes_its_own_tests(installed):
     printed = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, str(PACKAGE / "tests"))
     assert " passed" in printed and "failed" not in printed and "skipped" not in printed

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import collage_jax
+from collage_jax.backends import registry
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -34,6 +35,7 @@ def test_the_readme_has_an_example_and_two_commands():
 def test_python_in_a_document_runs_from_top_to_bottom(document: Path, monkeypatch: pytest.MonkeyPatch):
     for setting, value in vars(collage_jax.config).items():
         monkeypatch.setattr(collage_jax.config, setting, value)  # put back what a document changes
+    monkeypatch.setattr(registry, "_registered", {})  # nor does what it registers stay
     names: dict[str, object] = {"__name__": "example"}
     for text in _blocks(document, "python"):
         exec(compile(text, _name(document), "exec"), names)

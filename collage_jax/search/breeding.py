@@ -17,8 +17,6 @@ CROSSOVER, MUTATION = 0.5, 0.5
 POINT, SPREAD = 0.4, 0.2
 #: Single genes that such a mutation changes besides the one that it always does.
 MORE = 0.7
-#: Share of the former that also set a gene back to what the op level chose.
-BACK = 0.4
 #: The best of so many parents, drawn at random, is taken.
 TOURNAMENT = 3
 
@@ -50,10 +48,7 @@ def mutated(space: Space, genomes: np.ndarray, rng: np.random.Generator) -> np.n
     kind = rng.random((count, 1))
     gene = rng.integers(genes, size=count)
     point = (rng.random((count, genes)) < MORE / genes) | (np.arange(genes) == gene[:, None])
-    back = (rng.random((count, 1)) < BACK) & (np.arange(genes) == _any_changed(genomes, rng)[:, None])
-    point = point | back
     drawn = rng.integers(np.array(space.choices), size=(count, genes))
-    drawn = np.where(back, 0, drawn)
     spread = 1 + space.meaning[gene, genomes[np.arange(count), gene]]
     block = _ranges(space, count, rng)
     if space.groups:
@@ -72,8 +67,3 @@ def _ranges(space: Space, count: int, rng: np.random.Generator) -> np.ndarray:
     start = rng.integers(genes - length + 1)
     place = np.arange(genes)
     return (place >= start[:, None]) & (place < (start + length)[:, None])
-
-
-def _any_changed(genomes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each row a gene that is not 0, if there is one."""
-    return np.where(genomes != 0, rng.random(genomes.shape), -1).argmax(axis=1)

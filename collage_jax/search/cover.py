@@ -102,8 +102,8 @@ class _Segment:
     nodes: Sequence[int]
 
     def solve(self, banned: frozenset[Nodes]) -> Solution:
-        """The cheapest cover without ``banned`` sets of nodes, cycles allowed."""
-        allowed = [i for i, option in enumerate(self.options) if option[1] not in banned]
+        """The cheapest cover in which no step has a ``banned`` set of nodes, cycles allowed."""
+        allowed = [i for i, option in enumerate(self.options) if not (option[4] and option[1] in banned)]
         options = [self.options[i] for i in allowed]
         picked, total, exact = _solve_segment(self.begin, self.end, options, self.beam, lambda n: self.nodes[n])
         return tuple(allowed[i] for i in picked), total, exact

@@ -27,7 +27,7 @@ ENUMERATED, LISTED = 64, 4096
 POOL, ROUNDS = 120, 3
 #: From the first to the last of a batch's guesses, how far they go into what is unknown; 1 is as far as it is. After so
 #: many generations without a better genome they go twice as far.
-TIMID, BOLD, IDLE = 0.2, 1.0, 4.0
+TIMID, BOLD, IDLE = 0.0, 1.0, 4.0
 #: Share of the genomes evaluated that are drawn at random, whatever the model says.
 STRAY = 0.1
 #: What a genome that surely fails counts as worse by, in standard deviations of the costs.

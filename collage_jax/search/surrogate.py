@@ -20,9 +20,9 @@ from .genome import Genome, Space
 #: Prior standard deviations of the features' weights, in standard deviations of the costs seen.
 SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR, FAR = 1.0, 1.0, 0.5, 0.5, 0.3, 0.2, 0.1
 #: Noise of a timing, in the same unit.
-NOISE = 0.05
+NOISE = 0.15
 #: Logarithms of costs are cut off this far above the median: what is hopeless teaches nothing about the best.
-CUT_OFF = 0.5
+CUT_OFF = 0.1
 #: The least standard deviation of logarithms: differences below it are noise.
 LEAST = 1e-3
 

@@ -37,9 +37,11 @@ class Ended(Exception):
 class Answers:
     """What a fresh process made of ``samples``, and what another did that could find compiled what the first compiled.
 
-    Results are in the order of ``samples``.
+    Results are in the order of ``samples``. ``by_value`` is True if they could not import the backend's module and were
+    sent it.
     """
 
+    by_value: bool
     samples: tuple[Sample, ...]
     first: Answer
     second: Answer
@@ -51,14 +53,16 @@ def answers(backend: Backend, samples: Sequence[Sample]) -> Answers:
     Raises ``Skipped`` if the backend cannot be sent to another process, ``Ended`` if a process does not survive it.
     """
     with TemporaryDirectory(prefix="collage-jax-") as folder:
-        answer = _ask(backend, samples, Path(folder), by_value=False)
+        by_value = False
+        answer = _ask(backend, samples, Path(folder), by_value)
         if answer.unreadable:
             # Modules that only this process can import, such as those of test runners, go as a whole.
-            answer = _ask(backend, samples, Path(folder), by_value=True)
+            by_value = True
+            answer = _ask(backend, samples, Path(folder), by_value)
         if answer.unreadable:
             raise Skipped(f"another process cannot read {backend.name} as it was sent: {answer.unreadable}")
         ordered = tuple(sample for each in by_program(samples).values() for sample in each)
-        return Answers(ordered, answer, _ask_again(Path(folder)))
+        return Answers(by_value, ordered, answer, _ask_again(Path(folder)))
 
 
 def _ask(backend: Backend, samples: Sequence[Sample], folder: Path, by_value: bool) -> Answer:

@@ -25,9 +25,8 @@ def seconds(call) -> float:
 
 def main() -> None:
     """Prints a row of a table for each shape."""
-    print(
-        "| shape | axis | jax.jit ms | collage_jax.jit ms | ratio, 25-75% | backend |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| shape | axis | jax.jit ms | collage_jax.jit ms | ratio, 25-75% | backend |")
+    print("| --- " * 6 + "|")
     for text, axis in CASES.items():
         shape = tuple(map(int, text.split(" x ")))
         x = jnp.asarray(np.random.default_rng(0).standard_normal(shape), jnp.float32)
