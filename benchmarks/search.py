@@ -108,12 +108,14 @@ def run_child(name: str, mode: str) -> dict:
     return first_call(name, mode)
 
 
-def measure(name: str, parts: list[str]) -> dict:
+def measure(name: str, options: argparse.Namespace) -> dict:
     """Everything about one network."""
     found: dict = {}
+    parts = options.only
     if "stability" in parts:
-        with tempfile.TemporaryDirectory() as saved:
-            for i in range(TUNINGS):
+        with tempfile.TemporaryDirectory() as temporary:
+            saved = options.keep or temporary
+            for i in range(options.tunings):
                 with tempfile.TemporaryDirectory() as cache:
                     child(name, f"tune {saved}/{i}.json", cache=cache)
             found["stability"] = child(name, f"stability {saved}", cache="off")
@@ -148,6 +150,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="network", help=f"any of: {', '.join(NETWORKS)}")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--keep", type=Path, help="where to keep the placements of the tunings")
+    parser.add_argument("--tunings", type=int, default=TUNINGS, help="of which stability compares the placements")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)
@@ -159,7 +163,7 @@ def main() -> None:
     table = Table("network", "what", "figure", title="batch 1, float32, weights frozen")
     results = {}
     for name in options.names or FIVE:
-        results[name] = measure(name, options.only)
+        results[name] = measure(name, options)
         for row in rows(name, results[name]):
             print(*row, sep=": ", flush=True)
             table.add_row(*row)

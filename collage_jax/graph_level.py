@@ -129,7 +129,7 @@ class GraphLevel:
         return Decided(plan, outcome, sum(features.isolated_us.values()), corrected.predict(features))
 
     def correction(self, times_us: Mapping[str, float]) -> Correction:
-        """What ``times_us``, of one race, say of the model that adds up, with what was timed before beside the anchor."""
+        """What ``times_us``, of one race, and what was timed beside the anchor say of the model that adds up."""
         now = [Observation(self._features_of(name), us) for name, us in times_us.items()]
         anchor_us = times_us.get(self._anchor)
         before = self._observed if anchor_us else []

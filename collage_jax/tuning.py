@@ -29,7 +29,6 @@ from .problem import Problem
 from .search.op_level import Charges, choose
 from .summary import edges_of, placed_regions
 
-
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9
 #: The share that measuring regions may take.

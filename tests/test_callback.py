@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import re
+import subprocess
 import sys
 import textwrap
 import threading
@@ -24,6 +24,9 @@ from hypothesis import strategies as st
 
 import collage_jax
 from collage_jax.backends import registry
+from collage_jax.candidates import find
+from collage_jax.costs import Measured
+from collage_jax.graph.trace import trace_function
 from collage_jax.host_functions import (
     TARGET,
     Digest,
@@ -33,9 +36,6 @@ from collage_jax.host_functions import (
     registered,
     unregister,
 )
-from collage_jax.candidates import find
-from collage_jax.costs import Measured
-from collage_jax.graph.trace import trace_function
 from collage_jax.patterns import Pattern, any_, const, gelu, one_of, op, optional, relu
 from collage_jax.patterns.recognise import recognise
 

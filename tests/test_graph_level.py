@@ -91,7 +91,8 @@ def test_every_genome_is_a_program_that_computes_the_same(seed):
     problem, near, known = neighbourhood(Fake("library"), Runtime("one", but=("sin",)), Runtime("two", but=("tanh",)))
     rng = random.Random(seed)
     plan = near.plan(tuple(rng.randrange(count) for count in near.choices))
-    assert len({node for region, _ in plan.placed for node in region.nodes}) == sum(len(r.nodes) for r, _ in plan.placed)
+    nodes = [node for region, _ in plan.placed for node in region.nodes]
+    assert len(set(nodes)) == len(nodes)
     lowered = lower(plan, problem.split, known)
     assert_same(jax.jit(lowered.run)(lowered.prepare(), X, X), [chain(X, X)])
 
@@ -144,7 +145,7 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
 
 
 def test_a_barred_program_is_not_built(monkeypatch):
-    problem, near, known = neighbourhood(Fake("library"))
+    _, near, known = neighbourhood(Fake("library"))
     trials = Trials([], [X, X], lambda: [chain(X, X)], None)
     level = GraphLevel(trials, lambda plan: pytest.fail("built"), {}, {}, known, {"op-level": "it crashed"})
     assert not level.enter("op-level", near.base)

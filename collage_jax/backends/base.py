@@ -62,8 +62,8 @@ class Backend(ABC):
     ``platforms`` are names of JAX's platforms (``"cpu"``, ``"gpu"``, ``"tpu"``).
 
     What a backend can do is stated in one of four ways, or several together: ``patterns``, with conditions; ``rule``,
-    from which every legal fusion is generated; for a graph runtime ``takes``, the operations it can run, of which it gets
-    the largest subgraphs; or ``propose``, overridden.
+    from which every legal fusion is generated; for a graph runtime ``takes``, the operations it can run, of which it
+    gets the largest subgraphs; or ``propose``, overridden.
     """
 
     name: str = ""

@@ -10,7 +10,7 @@ from ..graph.region import Region
 from ..measure.compare import largest_error, other_form, tolerance
 from .data import inputs
 from .findings import said
-from .kernels import Kernel, run
+from .kernels import Kernel, bits, run
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,15 @@ class Difference:
 def difference(region: Region, kernel: Kernel, reference: Kernel) -> Difference | None:
     """The first rule that ``kernel`` breaks, run beside XLA's ``reference``; None if it does as XLA does."""
     for name, arrays in inputs(region.entries):
-        wanted = run(reference, arrays)
+        wanted, before = run(reference, arrays), bits(arrays)
         try:
             got = run(kernel, arrays)
         except Exception as error:
             remedy = "what arrays hold must not make a kernel fail"
             return Difference("a kernel must run on whatever arrays hold", f"{said(error)} on {name}", remedy)
+        if bits(arrays) != before:
+            remedy = "let a kernel write into its results alone"
+            return Difference("a kernel must leave its operands as they are", f"other numbers in {name}", remedy)
         found = compared(got, wanted, tolerance(region), name)
         if found is not None:
             return found

@@ -12,6 +12,7 @@ import jax
 from ..graph.region import Region
 from ..problem import Problem, problem_of
 from .case import Case
+from .findings import said
 from .programs import standard
 
 
@@ -43,8 +44,14 @@ class Sample:
 
 
 def program_of(case: Case, args: tuple[Any, ...], own: bool) -> Program:
-    """``case`` traced at ``args``, as tuning traces it; what its function raises is raised."""
-    jaxpr = jax.jit(case.fun).trace(*args).jaxpr
+    """``case`` traced at ``args``, as tuning traces it; ``ValueError`` where it cannot be."""
+    try:
+        jaxpr = jax.jit(case.fun).trace(*args).jaxpr
+    except Exception as error:
+        raise ValueError(
+            f"a case must be a function that jax.jit can trace at its arguments, got {said(error)} in {case.name!r}; "
+            "correct the function or the arguments"
+        ) from error
     return Program(case, args, jaxpr, problem_of(jaxpr, ()), own)
 
 

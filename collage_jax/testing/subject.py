@@ -64,7 +64,7 @@ class Subject:
 
     @cached_property
     def programs(self) -> tuple[Program, ...]:
-        """All programs; what a case's function raises is raised."""
+        """All programs; ``ValueError`` for a case that is none."""
         own = [program_of(c, args, True) for c in self.cases for args in c.examples(self.effort.examples)]
         return (*own, *(standard_programs() if self._others is None else self._others))
 

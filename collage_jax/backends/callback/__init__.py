@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 
-from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered
 from ...graph.ir import Graph
 from ...graph.region import Region
+from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered
 from ...patterns.matcher import Matcher
 from ..base import Backend, Proposal, Unsupported
 from .binding import Binding, Fixed, bind, matches

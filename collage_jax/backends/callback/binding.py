@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ...host_functions import RESULT, CallbackKernel, refused_dtype
 from ...graph.ir import Constant, Graph, Value
 from ...graph.region import Region
+from ...host_functions import RESULT, CallbackKernel, refused_dtype
 from ...patterns.matcher import Match, Matcher
 from ..base import Unsupported
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -41,8 +42,9 @@ def check_threads(subject: Subject) -> Iterator[Violation]:
     ]
     for thread in threads:
         thread.start()
+    latest = time.monotonic() + PATIENCE_S
     for thread in threads:
-        thread.join(PATIENCE_S)
+        thread.join(max(0.0, latest - time.monotonic()))
     for sample, got in found.values():
         yield violation(RULE, got, REMEDY, str(sample))
     if any(thread.is_alive() for thread in threads):
