@@ -67,7 +67,7 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
                 if region.indices in seen:
                     continue
                 seen.add(region.indices)
-                refused = proposal.refused or refusal(backend, region)
+                refused = refusal(backend, region) if proposal.refused is None else proposal.refused
                 if refused is not None:
                     refusals[Refusal(region.ops, backend.name, refused.reason)] = None
                     continue

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import count, product
+from operator import getitem
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ class Landscape:
 
     choices: tuple[int, ...]
     labels: tuple[tuple[str, ...], ...]
-    alone: tuple[np.ndarray, ...]
+    alone: tuple[tuple[float, ...], ...]
     groups: tuple[tuple[int, ...], ...]
     tables: list[tuple[tuple[int, ...], np.ndarray]] = field(default_factory=list)
 
@@ -38,7 +39,7 @@ class Landscape:
         return float(sum(table[tuple(genome[i] for i in genes)] for genes, table in self.tables))
 
     def predicted(self, genome: Genome) -> float:
-        return float(sum(self.alone[i][c] for i, c in enumerate(genome)))
+        return sum(map(getitem, self.alone, genome))
 
     def whole(self, label: str) -> Genome:
         """Everything on one backend, where it can be."""
@@ -97,12 +98,12 @@ def landscape(seed: int, genes: int, backends: int, *effects: Callable[..., None
         names = rng.sample(BACKENDS[:backends], backends)
         base = rng.uniform(20, 60)
         labels.append(tuple(names))
-        alone.append(np.array([base, *sorted(base + STEP * rng.randrange(1, 4) for _ in names[1:])]))
+        alone.append((base, *(base + STEP * rng.randrange(1, 4) for _ in names[1:])))
     kinds = [rng.randrange(genes // 3) for _ in range(genes)]
     equal = [tuple(i for i in range(genes) if kinds[i] == kind) for kind in range(genes // 3)]
     groups = tuple(g for g in equal if len(g) > 1) + tuple(edges)
     made = Landscape((backends,) * genes, tuple(labels), tuple(alone), groups)
-    made.tables.extend(((i,), table) for i, table in enumerate(alone))
+    made.tables.extend(((i,), np.array(costs)) for i, costs in enumerate(alone))
     for effect in effects:
         effect(made, edges, rng)
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,8 @@ from fakes import (
 
 import collage_jax
 from collage_jax.backends import discovery, registry
-from collage_jax.backends.base import Backend, Proposal
+from collage_jax.backends.base import Backend, Proposal, Unsupported
+from collage_jax.backends.source import source_version
 from collage_jax.dispatch import _concrete
 from collage_jax.lowering import Lowered
 from collage_jax.measure import whole
@@ -301,3 +304,26 @@ def test_a_short_program_must_win_twice(xla_s, is_xla, monkeypatch):
 
     monkeypatch.setattr(whole, "race", race)
     assert collage_jax.jit(tanh_of_product).placement(jnp.ones((4, 4))).is_xla is is_xla
+
+
+def test_a_proposal_that_its_backend_has_refused_is_no_candidate(monkeypatch):
+    class Refusing(Fake):
+        def propose(self, graph):
+            yield from (replace(p, refused=Unsupported("never")) for p in super().propose(graph))
+
+    use(monkeypatch, Refusing("fake", products))
+    placement = collage_jax.jit(tanh_of_product).placement(jnp.ones((4, 4)))
+    assert placement.is_xla
+    assert {r.reason for r in placement.refusals} == {"never"}
+
+
+def test_the_version_of_a_script_s_backend_is_that_of_what_it_does():
+    def made(number, module="__main__"):
+        names = {}
+        text = f"class Mine:\n    def emit(self, region):\n        return lambda x: x * {number} in {{'a', 'b'}}\n"
+        exec(text, {"__name__": module}, names)
+        return names["Mine"]
+
+    assert source_version(made(1)) == source_version(made(1)) != source_version(made(2))
+    assert source_version(made(1, "no.such.module")) == source_version(made(1))
+    assert source_version(Fake) != source_version(made(1))

@@ -536,9 +536,7 @@ class LooksUpItsProcess(Good):
     """A program of Python's, which JAX keeps, and which looks at the process that runs it."""
 
     def kernel(self, dims):
-        from collage_jax.host_functions import callback_call
-
-        call = callback_call(_by_its_environment, jax.ShapeDtypeStruct((4, 3), jnp.float32))
+        call = collage_jax.callback_call(_by_its_environment, jax.ShapeDtypeStruct((4, 3), jnp.float32))
         return lambda x, w: call(lax.dot_general(x, w, dims))
 
 

@@ -92,8 +92,10 @@ class OwnKernels(Backend, Generic[W]):
 
     def emit(self, region: Region) -> Callable[..., Any]:
         module, work = load(self.extension), self.read(region)
-        if isinstance(module, Unsupported) or isinstance(work, Unsupported):
-            raise ValueError(f"{self.name} cannot run {region}: {self.supports(region) or module}")
+        for missing in (module, work):
+            if isinstance(missing, Unsupported):
+                raise ValueError(f"{self.name} cannot run {region}: {missing.reason}")
+        assert isinstance(module, ModuleType) and not isinstance(work, Unsupported)
         return self.kernel(module, work, region)
 
     def emit_frozen(self, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:

@@ -24,10 +24,10 @@ from .surrogate import Risks, Surrogate
 ENUMERATED, LISTED = 64, 4096
 #: Offspring bred in each of the rounds before the model picks those to evaluate; from the second round on their parents
 #: are those that the model takes for the best.
-POOL, ROUNDS = 120, 3
+POOL, ROUNDS = 120, 4
 #: From the first to the last of a batch's guesses, how far they go into what is unknown; 1 is as far as it is. After so
 #: many generations without a better genome they go twice as far.
-TIMID, BOLD, IDLE = 0.0, 1.0, 4.0
+TIMID, BOLD, IDLE = 0.0, 0.5, 4.0
 #: Share of the genomes evaluated that are drawn at random, whatever the model says.
 STRAY = 0.1
 #: What a genome that surely fails counts as worse by, in standard deviations of the costs.

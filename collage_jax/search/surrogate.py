@@ -18,9 +18,9 @@ import numpy as np
 from .genome import Genome, Space
 
 #: Prior standard deviations of the features' weights, in standard deviations of the costs seen.
-SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR, FAR = 1.0, 1.0, 0.5, 0.5, 0.3, 0.2, 0.1
-#: Noise of a timing, in the same unit.
-NOISE = 0.15
+SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR, FAR = 1.0, 2.0, 0.5, 0.5, 0.3, 0.2, 0.25
+#: What the noise of a timing may be, in the same unit; the likeliest is taken.
+NOISES = (0.02, 0.07, 0.2, 0.6)
 #: Logarithms of costs are cut off this far above the median: what is hopeless teaches nothing about the best.
 CUT_OFF = 0.1
 #: The least standard deviation of logarithms: differences below it are noise.
@@ -72,10 +72,12 @@ class Surrogate:
         logs = np.minimum(logs, np.median(logs) + CUT_OFF) - np.minimum(expected, cut)
         centre, scale = float(logs.mean()), max(float(logs.std()), LEAST)
         seen = self._remembered(known)
+        gram, residuals = seen @ seen.T, (logs - centre) / scale
+        noise = max(NOISES, key=lambda noise: _evidence(gram, residuals, noise))
         weights = boldness[:, None] * rng.standard_normal((len(boldness), seen.shape[1]))
-        noise = boldness[:, None] * NOISE * rng.standard_normal((len(boldness), len(known)))
-        residuals = (logs - centre) / scale - weights @ seen.T - noise
-        weights += np.linalg.solve(seen @ seen.T + NOISE**2 * np.eye(len(known)), residuals.T).T @ seen
+        errors = noise * boldness[:, None] * rng.standard_normal((len(boldness), len(known)))
+        missed = residuals - weights @ seen.T - errors
+        weights += np.linalg.solve(gram + noise**2 * np.eye(len(known)), missed.T).T @ seen
         return Guesses(self, weights, scale, cut)
 
     def expected(self, genomes: np.ndarray) -> np.ndarray:
@@ -110,6 +112,12 @@ class Surrogate:
         new = [genome for genome in genomes if genome not in self._rows]
         self._rows.update(zip(new, self.features(self._space.array(new)), strict=True))
         return np.array([self._rows[genome] for genome in genomes])
+
+
+def _evidence(gram: np.ndarray, residuals: np.ndarray, noise: float) -> float:
+    """The logarithm of how likely ``residuals`` are with this noise, but for a constant."""
+    lower = np.linalg.cholesky(gram + noise**2 * np.eye(len(gram)))
+    return float(-0.5 * np.sum(np.linalg.solve(lower, residuals) ** 2) - np.sum(np.log(np.diag(lower))))
 
 
 class Risks:
