@@ -20,6 +20,8 @@ from collage_jax.backends.base import Backend
 from collage_jax.patterns import any_, op
 from collage_jax.testing import BackendContract, Case, ContractViolation, backend_contract, case
 
+pytestmark = pytest.mark.slow
+
 
 def array(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)

@@ -17,6 +17,8 @@ from collage_jax.graph.ir import Graph
 from collage_jax.plan import Plan
 from collage_jax.search.op_level import BOUNDARY_US, NO_CHARGES, Charges, choose
 
+pytestmark = pytest.mark.slow
+
 
 def random_graph(rng: random.Random) -> Graph:
     """Up to eight nodes, some of them views, some with effects, some returned."""

@@ -70,7 +70,7 @@ def test_processes_that_are_killed_lose_nothing_that_was_written(tmp_path):
     known: dict = {}
     for _ in range(20):
         process = start(tmp_path)
-        time.sleep(rng.uniform(2.0, 5.0))
+        time.sleep(rng.uniform(1.5, 4.0))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         before, known = known, records(tmp_path)

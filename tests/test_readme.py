@@ -36,7 +36,7 @@ def test_python_in_a_document_runs_from_top_to_bottom(document: Path, monkeypatc
     for setting, value in vars(collage_jax.config).items():
         monkeypatch.setattr(collage_jax.config, setting, value)  # put back what a document changes
     monkeypatch.setattr(registry, "_registered", {})  # nor does what it registers stay
-    names: dict[str, object] = {"__name__": "example"}
+    names: dict[str, object] = {"__name__": "__main__"}
     for text in _blocks(document, "python"):
         exec(compile(text, _name(document), "exec"), names)
 

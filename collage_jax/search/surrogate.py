@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -72,12 +73,13 @@ class Surrogate:
         logs = np.minimum(logs, np.median(logs) + CUT_OFF) - np.minimum(expected, cut)
         centre, scale = float(logs.mean()), max(float(logs.std()), LEAST)
         seen = self._remembered(known)
-        gram, residuals = seen @ seen.T, (logs - centre) / scale
-        noise = max(NOISES, key=lambda noise: _evidence(gram, residuals, noise))
+        residuals = (logs - centre) / scale
+        spectrum, basis = np.linalg.eigh(seen @ seen.T)
+        noise = max(NOISES, key=partial(_evidence, np.maximum(spectrum, 0), residuals @ basis))
         weights = boldness[:, None] * rng.standard_normal((len(boldness), seen.shape[1]))
         errors = noise * boldness[:, None] * rng.standard_normal((len(boldness), len(known)))
         missed = residuals - weights @ seen.T - errors
-        weights += np.linalg.solve(gram + noise**2 * np.eye(len(known)), missed.T).T @ seen
+        weights += missed @ basis / (np.maximum(spectrum, 0) + noise**2) @ basis.T @ seen
         return Guesses(self, weights, scale, cut)
 
     def expected(self, genomes: np.ndarray) -> np.ndarray:
@@ -114,10 +116,10 @@ class Surrogate:
         return np.array([self._rows[genome] for genome in genomes])
 
 
-def _evidence(gram: np.ndarray, residuals: np.ndarray, noise: float) -> float:
-    """The logarithm of how likely ``residuals`` are with this noise, but for a constant."""
-    lower = np.linalg.cholesky(gram + noise**2 * np.eye(len(gram)))
-    return float(-0.5 * np.sum(np.linalg.solve(lower, residuals) ** 2) - np.sum(np.log(np.diag(lower))))
+def _evidence(spectrum: np.ndarray, components: np.ndarray, noise: float) -> float:
+    """The logarithm of how likely ``components`` of costs along axes with these variances are, but for a constant."""
+    variances = spectrum + noise**2
+    return float(-0.5 * np.sum(components**2 / variances + np.log(variances)))
 
 
 class Risks:
