@@ -32,7 +32,7 @@ from .summary import edges_of, placed_regions
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9
 #: The share that measuring regions may take.
-REGIONS = 0.6
+REGIONS = 0.75
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import numpy as np
 from .archive import Archive, Evaluate, checked
 from .breeding import offspring as offspring_of
 from .genome import Genome, Space
-from .surrogate import Risks, Surrogate
+from .risks import Risks
+from .surrogate import Surrogate
 
 #: Spaces up to this size are evaluated completely, and this many genomes left of one are all considered.
 ENUMERATED, LISTED = 64, 4096

@@ -1,26 +1,21 @@
 """What genomes that were not timed may cost, learnt from those that were.
 
-Bayesian linear regression of the logarithm of the cost on what a genome is made of: the share of each backend in the
-program and in each group, each gene's choice, neighbours that are equal or as the op level chose, groups that are one
-backend's throughout. Coarse features have the wider prior, so that a few timings settle the broad lines and more of
-them the details. Guesses are samples of the posterior (Thompson sampling): where little is known they differ, so that
-what looks good and what is unknown both get their turn.
+Bayesian linear regression of the logarithm of the cost on what a genome is made of (``traits``). Guesses are samples of
+the posterior (Thompson sampling): where little is known they differ, so that what looks good and what is unknown both
+get their turn.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from .genome import Genome, Space
+from .traits import Traits
 
-#: Prior standard deviations of the features' weights, in standard deviations of the costs seen.
-SHARE, JOINS, GROUP_SHARE, UNIFORM, GENE, PAIR, FAR = 1.0, 2.0, 0.5, 0.5, 0.3, 0.2, 0.25
-#: What the noise of a timing may be, in the same unit; the likeliest is taken.
+#: What the noise of a timing may be, in standard deviations of the costs; the likeliest is taken.
 NOISES = (0.02, 0.07, 0.2, 0.6)
 #: Logarithms of costs are cut off this far above the median: what is hopeless teaches nothing about the best.
 CUT_OFF = 0.1
@@ -44,7 +39,7 @@ class Guesses:
         """
         expected = np.minimum(self.surrogate.expected(genomes), self.cut) / self.scale
         # Equal up to rounding must be equal, lest a machine's arithmetic decide between equals.
-        return np.round(self.weights @ self.surrogate.features(genomes).T + expected, 9)
+        return np.round(_products(self.weights, self.surrogate.traits(genomes)) + expected, 9)
 
 
 class Surrogate:
@@ -54,32 +49,30 @@ class Surrogate:
     """
 
     def __init__(self, space: Space, predicted: Callable[[Genome], float] | None = None) -> None:
+        self.traits = Traits(space)
         self._space = space
         self._predicted = predicted
-        self._first, self._second = np.nonzero(np.triu(space.beside))
-        self._one, self._other = np.triu_indices(len(space.choices), 1)
-        self._groups = space.members[space.members.sum(axis=1) > 2]
-        self._rows: dict[Genome, np.ndarray] = {}
+        self._known: dict[Genome, None] = {}
+        self._rows = self.traits(space.array([]))
+        self._precisions = [_Precision(noise, np.zeros((0, 0)), 0.0) for noise in NOISES]
 
     def guesses(self, costs: Mapping[Genome, float], boldness: np.ndarray, rng: np.random.Generator) -> Guesses:
-        """Guesses that agree with ``costs``, of which there must be one.
+        """Guesses that agree with ``costs``, of which there must be one, and all that there were in earlier calls.
 
-        There is one for each figure in ``boldness``: 0 the most likely, 1 a sample of all that may be.
+        There is one guess for each figure in ``boldness``: 0 the most likely, 1 a sample of all that may be.
         """
-        known = sorted(costs)
-        expected = self.expected(self._space.array(known))
+        self._learn([genome for genome in sorted(costs) if genome not in self._known])
+        expected = self.expected(self._space.array(list(self._known)))
         cut = float(np.median(expected)) + CUT_OFF
-        logs = np.log([costs[genome] for genome in known])
+        logs = np.log([costs[genome] for genome in self._known])
         logs = np.minimum(logs, np.median(logs) + CUT_OFF) - np.minimum(expected, cut)
         centre, scale = float(logs.mean()), max(float(logs.std()), LEAST)
-        seen = self._remembered(known)
         residuals = (logs - centre) / scale
-        spectrum, basis = np.linalg.eigh(seen @ seen.T)
-        noise = max(NOISES, key=partial(_evidence, np.maximum(spectrum, 0), residuals @ basis))
-        weights = boldness[:, None] * rng.standard_normal((len(boldness), seen.shape[1]))
-        errors = noise * boldness[:, None] * rng.standard_normal((len(boldness), len(known)))
-        missed = residuals - weights @ seen.T - errors
-        weights += missed @ basis / (np.maximum(spectrum, 0) + noise**2) @ basis.T @ seen
+        likeliest = max(self._precisions, key=lambda precision: precision.evidence(residuals))
+        weights = boldness[:, None] * rng.standard_normal((len(boldness), self._rows.shape[1]))
+        errors = likeliest.noise * boldness[:, None] * rng.standard_normal((len(boldness), len(residuals)))
+        missed = residuals - _products(weights, self._rows) - errors
+        weights += _products(_products(missed, likeliest.matrix), self._rows.T)
         return Guesses(self, weights, scale, cut)
 
     def expected(self, genomes: np.ndarray) -> np.ndarray:
@@ -88,61 +81,36 @@ class Surrogate:
             return np.zeros(len(genomes))
         return np.log([self._predicted(tuple(genome)) for genome in genomes.tolist()])
 
-    def features(self, taken: np.ndarray) -> np.ndarray:
-        """A row for each genome in ``taken``, each column scaled by its prior."""
-        space = self._space
-        rows, genes = taken.shape
-        numbers = np.arange(len(space.paints) - 1)
-        meant = space.meaning[np.arange(genes), taken]
-        meaning = meant[:, :, None] == numbers
-        shares = self._groups / np.maximum(self._groups.sum(axis=1, keepdims=True), 1) @ meaning.astype(float)
-        equal = (meant[:, self._first] == meant[:, self._second])[:, :, None] & meaning[:, self._first]
-        changed = taken != 0
-        blocks = [
-            SHARE / max(genes, 1) * meaning.sum(axis=1),
-            JOINS / max(len(self._first), 1) * equal.sum(axis=1),
-            GROUP_SHARE * shares,
-            UNIFORM * (shares > 1 - 1e-9),
-            GENE * (taken[:, :, None] == np.arange(1, space.meaning.shape[1])),
-            PAIR * equal,
-            FAR * ~(changed[:, self._one] | changed[:, self._other]),
-        ]
-        return np.concatenate([block.reshape(rows, math.prod(block.shape[1:])) for block in blocks], axis=1)
-
-    def _remembered(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """The features of genomes that come again and again."""
-        new = [genome for genome in genomes if genome not in self._rows]
-        self._rows.update(zip(new, self.features(self._space.array(new)), strict=True))
-        return np.array([self._rows[genome] for genome in genomes])
+    def _learn(self, genomes: list[Genome]) -> None:
+        if genomes:
+            rows = self.traits(self._space.array(genomes))
+            beside, among = _products(rows, self._rows), _products(rows, rows)
+            self._precisions = [precision.extended(beside, among) for precision in self._precisions]
+            self._rows = np.concatenate([self._rows, rows])
+            self._known.update(dict.fromkeys(genomes))
 
 
-def _evidence(spectrum: np.ndarray, components: np.ndarray, noise: float) -> float:
-    """The logarithm of how likely ``components`` of costs along axes with these variances are, but for a constant."""
-    variances = spectrum + noise**2
-    return float(-0.5 * np.sum(components**2 / variances + np.log(variances)))
+@dataclass(frozen=True)
+class _Precision:
+    """The inverse of the covariance of the costs known, as it would be with this noise, and its log determinant."""
+
+    noise: float
+    matrix: np.ndarray
+    volume: float
+
+    def extended(self, beside: np.ndarray, among: np.ndarray) -> _Precision:
+        """With more costs, whose covariances with those so far are ``beside`` and with each other ``among``."""
+        towards = _products(beside, self.matrix)
+        left = np.linalg.inv(among + self.noise**2 * np.eye(len(among)) - _products(towards, beside))
+        across = -_products(left, towards.T)
+        matrix = np.block([[self.matrix - _products(towards.T, across.T), across.T], [across, left]])
+        return _Precision(self.noise, matrix, self.volume + float(np.linalg.slogdet(left)[1]))
+
+    def evidence(self, residuals: np.ndarray) -> float:
+        """The logarithm of how likely ``residuals`` are, but for a constant."""
+        return 0.5 * (self.volume - float(residuals @ _products(residuals[None], self.matrix)[0]))
 
 
-class Risks:
-    """How likely genomes are to fail, if single choices are to blame for the failures in ``costs``.
-
-    The suspects of a failure are those of its choices that were in no success; each is as likely as the others.
-    """
-
-    def __init__(self, space: Space, costs: Mapping[Genome, float | None]) -> None:
-        self._numbers = np.arange(space.meaning.shape[1])
-        failed = self._choices_in(space.array([genome for genome, cost in costs.items() if cost is None]))
-        innocent = self._choices_in(space.array([genome for genome, cost in costs.items() if cost is not None]))
-        suspects = failed & ~innocent.any(axis=0)
-        counts = suspects.sum(axis=1, keepdims=True)
-        self._blame = (suspects / np.maximum(counts, 1))[counts[:, 0] > 0]
-
-    def __call__(self, genomes: np.ndarray) -> np.ndarray:
-        """A probability for each row."""
-        if not len(self._blame):
-            return np.zeros(len(genomes))
-        return np.round(1 - np.prod(1 - self._blame @ self._choices_in(genomes).T, axis=0), 9)
-
-    def _choices_in(self, genomes: np.ndarray) -> np.ndarray:
-        """A row for each genome, a column for each choice of each gene: whether the genome takes it."""
-        taken = genomes[:, :, None] == self._numbers
-        return taken.reshape(len(genomes), genomes.shape[1] * len(self._numbers))
+def _products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """``one @ other.T`` in this thread: arrays are small, and to share work with a core that is busy takes longer."""
+    return np.einsum("ik,jk->ij", one, other)
