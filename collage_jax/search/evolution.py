@@ -29,8 +29,8 @@ POOL, ROUNDS = 120, 4
 #: From the first to the last of a batch's guesses, how far they go into what is unknown; 1 is as far as it is. After so
 #: many generations without a better genome they go twice as far.
 TIMID, BOLD, IDLE = 0.0, 0.5, 4.0
-#: Share of the genomes evaluated that are drawn at random, whatever the model says.
-STRAY = 0.1
+#: Share of the genomes evaluated that are neighbours of the best, whatever the model says of others.
+NEAR = 0.25
 #: What a genome that surely fails counts as worse by, in standard deviations of the costs.
 FAILURE = 4.0
 
@@ -164,10 +164,10 @@ class _Breeder:
         Guesses are the bolder the longer the search was ``idle``.
         """
         parents = self.space.array(self.archive.cheapest(self.population) or [self.space.zero])
-        near = self.rng.permutation(self.space.neighbours(parents[0]))[: POOL // 2]
         guess = self._guesses(idle)
         seen = set(self.archive.costs)
-        pool = _new(np.concatenate([near, offspring_of(self.space, parents, POOL, self.rng)]), seen)
+        near = _new(self.rng.permutation(self.space.neighbours(parents[0])), seen)[:POOL]
+        pool = np.concatenate([near, _new(offspring_of(self.space, parents, POOL, self.rng), seen)])
         scores = guess(pool)
         for _ in range(ROUNDS if len(pool) else 0):
             # What each guess ranks first, then what each ranks second, and so on.
@@ -179,7 +179,7 @@ class _Breeder:
         if len(pool) < self.archive.batch and self.space.size <= LISTED:
             pool = _new(self.space.array(list(self.space.everything())), set(self.archive.costs))
             scores = guess(pool)
-        return self._picked(pool, scores)
+        return self._picked(pool, scores, len(near))
 
     def surroundings(self) -> list[Genome]:
         """A batch of neighbours of the best genome."""
@@ -187,7 +187,7 @@ class _Breeder:
         if best is None:
             return []
         pool = _new(self.space.neighbours(np.array(best, dtype=int)), set(self.archive.costs))
-        return self._picked(pool, self._guesses(0)(pool))
+        return self._picked(pool, self._guesses(0)(pool), len(pool))
 
     def _guesses(self, idle: int) -> Callable[[np.ndarray], np.ndarray]:
         """As many guesses as there are genomes in a batch, at costs and at whether there will be any."""
@@ -202,12 +202,12 @@ class _Breeder:
 
         return guess_all
 
-    def _picked(self, pool: np.ndarray, scores: np.ndarray) -> list[Genome]:
-        """A batch from ``pool``: what each guess takes for the best, now and then any."""
+    def _picked(self, pool: np.ndarray, scores: np.ndarray, near: int) -> list[Genome]:
+        """A batch from ``pool``: what each guess takes for the best, now and then only among the first ``near``."""
         left = np.ones(len(pool), dtype=bool)
         for row in scores if len(pool) > self.archive.batch else ():
-            stray = self.rng.random() < STRAY
-            left[self.rng.choice(np.flatnonzero(left)) if stray else np.where(left, row, np.inf).argmin()] = False
+            some = slice(near if self.rng.random() < NEAR and left[:near].any() else None)
+            left[np.where(left, row, np.inf)[some].argmin()] = False
         chosen = pool if left.all() else pool[~left]
         return list(map(tuple, chosen.tolist()))
 

@@ -54,7 +54,7 @@ class Surrogate:
         self._predicted = predicted
         self._known: dict[Genome, None] = {}
         self._rows = self.traits(space.array([]))
-        self._precisions = [_Precision(noise, np.zeros((0, 0)), 0.0) for noise in NOISES]
+        self._whitenings = [_Whitening(noise, np.zeros((0, 0))) for noise in NOISES]
 
     def guesses(self, costs: Mapping[Genome, float], boldness: np.ndarray, rng: np.random.Generator) -> Guesses:
         """Guesses that agree with ``costs``, of which there must be one, and all that there were in earlier calls.
@@ -68,11 +68,11 @@ class Surrogate:
         logs = np.minimum(logs, np.median(logs) + CUT_OFF) - np.minimum(expected, cut)
         centre, scale = float(logs.mean()), max(float(logs.std()), LEAST)
         residuals = (logs - centre) / scale
-        likeliest = max(self._precisions, key=lambda precision: precision.evidence(residuals))
+        likeliest = max(self._whitenings, key=lambda whitening: whitening.evidence(residuals))
         weights = boldness[:, None] * rng.standard_normal((len(boldness), self._rows.shape[1]))
         errors = likeliest.noise * boldness[:, None] * rng.standard_normal((len(boldness), len(residuals)))
         missed = residuals - _products(weights, self._rows) - errors
-        weights += _products(_products(missed, likeliest.matrix), self._rows.T)
+        weights += _products(likeliest.solved(missed), self._rows.T)
         return Guesses(self, weights, scale, cut)
 
     def expected(self, genomes: np.ndarray) -> np.ndarray:
@@ -85,30 +85,37 @@ class Surrogate:
         if genomes:
             rows = self.traits(self._space.array(genomes))
             beside, among = _products(rows, self._rows), _products(rows, rows)
-            self._precisions = [precision.extended(beside, among) for precision in self._precisions]
+            self._whitenings = [whitening.extended(beside, among) for whitening in self._whitenings]
             self._rows = np.concatenate([self._rows, rows])
             self._known.update(dict.fromkeys(genomes))
 
 
 @dataclass(frozen=True)
-class _Precision:
-    """The inverse of the covariance of the costs known, as it would be with this noise, and its log determinant."""
+class _Whitening:
+    """``matrix`` makes independent unit variables of the costs known, as they would be with this noise.
+
+    It is the inverse of the Cholesky factor of their covariance, which can grow: its rows stay as they are.
+    """
 
     noise: float
     matrix: np.ndarray
-    volume: float
 
-    def extended(self, beside: np.ndarray, among: np.ndarray) -> _Precision:
+    def extended(self, beside: np.ndarray, among: np.ndarray) -> _Whitening:
         """With more costs, whose covariances with those so far are ``beside`` and with each other ``among``."""
-        towards = _products(beside, self.matrix)
-        left = np.linalg.inv(among + self.noise**2 * np.eye(len(among)) - _products(towards, beside))
-        across = -_products(left, towards.T)
-        matrix = np.block([[self.matrix - _products(towards.T, across.T), across.T], [across, left]])
-        return _Precision(self.noise, matrix, self.volume + float(np.linalg.slogdet(left)[1]))
+        below = _products(beside, self.matrix)
+        left = np.linalg.cholesky(among + self.noise**2 * np.eye(len(among)) - _products(below, below))
+        corner = np.linalg.inv(left)
+        across = -_products(corner, _products(below, self.matrix.T).T)
+        return _Whitening(self.noise, np.block([[self.matrix, np.zeros(beside.T.shape)], [across, corner]]))
 
     def evidence(self, residuals: np.ndarray) -> float:
         """The logarithm of how likely ``residuals`` are, but for a constant."""
-        return 0.5 * (self.volume - float(residuals @ _products(residuals[None], self.matrix)[0]))
+        whitened = _products(residuals[None], self.matrix)
+        return float(np.log(np.diag(self.matrix)).sum() - 0.5 * (whitened**2).sum())
+
+    def solved(self, rows: np.ndarray) -> np.ndarray:
+        """``rows`` times the inverse of the covariance."""
+        return _products(_products(rows, self.matrix), self.matrix.T)
 
 
 def _products(one: np.ndarray, other: np.ndarray) -> np.ndarray:
