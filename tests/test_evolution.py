@@ -180,6 +180,7 @@ def count_found(effects: Sequence[Callable[..., None]], seeds: Sequence[int], ev
     return hits
 
 
+@pytest.mark.slow
 def test_planted_optima_are_found_for_95_of_100_seeds():
     """3^20 genomes, 400 evaluations; each kind of effect that additive costs cannot see has a third of the seeds."""
     assert sum(count_found([effect], range(i, 100, 3), 400) for i, effect in enumerate(ALL)) >= 95
@@ -423,6 +424,12 @@ def test_costs_within_the_tolerance_are_ties():
     assert [changed_genes(genome) for genome, _ in tied.ranked] == sorted(changed_genes(g) for g, _ in tied.ranked)
 
 
+def test_no_evaluations_leave_what_is_known():
+    result = search(evaluator(rough), evaluations=0, known={(1,) + (0,) * 9: 50.0})
+    assert (result.best, result.cost, result.evaluations) == ((1,) + (0,) * 9, 50.0, 0)
+    assert result.ended == "all evaluations were used"
+
+
 def test_ranked_holds_the_best_genomes_in_order():
     result = search(evaluator(rough), keep=7)
     assert len(result.ranked) == 7
@@ -495,7 +502,8 @@ def test_costs_that_are_none_are_refused(cost):
         ({"seeds": [], "labels": [("a",), ("a", "b", "c")]}, "\\[1, 3\\] names for \\[2, 3\\]"),
         ({"seeds": [], "population": 0}, "population and offspring must be 1 or more"),
         ({"seeds": [], "offspring": 0}, "population and offspring must be 1 or more"),
-        ({"seeds": [], "patience": -1}, "generations and patience 0 or more"),
+        ({"seeds": [], "patience": -1}, "patience and evaluations 0 or more"),
+        ({"seeds": [], "evaluations": -1}, "patience and evaluations 0 or more"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):

@@ -13,6 +13,9 @@ from .genome import Genome
 #: Costs of distinct genomes in their order, None for one that failed. A shorter answer says that time was up.
 Evaluate: TypeAlias = Callable[[Sequence[Genome]], Sequence[float | None]]
 
+#: Why a search with a limit ends.
+USED_UP = "all evaluations were used"
+
 
 class Archive:
     """What was evaluated in one search of a space of ``size`` genomes, at most ``limit`` of them.
@@ -35,7 +38,7 @@ class Archive:
         tolerance: float,
     ) -> None:
         self.costs: dict[Genome, float | None] = {}
-        self.ended: str | None = None
+        self.ended: str | None = None if limit is None or limit > 0 else USED_UP
         self.history: list[float | None] = []
         self.evaluations = 0
         self.batch = batch
@@ -55,7 +58,7 @@ class Archive:
             if len(self.costs) == self._size:
                 self.ended = "every genome was evaluated"
             elif self._left <= 0:
-                self.ended = "all evaluations were used"
+                self.ended = USED_UP
 
     def _evaluate_batch(self, wanted: list[Genome]) -> None:
         new = [genome for genome in wanted if genome not in self._known]

