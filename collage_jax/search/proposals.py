@@ -44,8 +44,8 @@ class Proposals:
         """
         parents = self.space.array(self.archive.cheapest(self.population) or [self.space.zero])
         guess = self._guesses(idle)
-        seen = set(self.archive.costs)
-        near = _new(self.rng.permutation(self.space.neighbours(parents[0])), seen)[:POOL]
+        near = _new(self.rng.permutation(self.space.neighbours(parents[0])), set(self.archive.costs))[:POOL]
+        seen = {*self.archive.costs, *map(tuple, near.tolist())}
         pool = np.concatenate([near, _new(bred(self.space, parents, POOL, self.rng), seen)])
         scores = guess(pool)
         for _ in range(ROUNDS if len(pool) else 0):
