@@ -498,7 +498,7 @@ PROGRAM = """
 
 
 def python(text, *arguments, **environment):
-    command = [sys.executable, "-c", textwrap.dedent(text), *arguments]
+    command = [sys.executable, "-P", "-c", textwrap.dedent(text), *arguments]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False
     )
