@@ -169,27 +169,15 @@ def shaped(shape: Sequence[int], dtype: Any, weak_type: bool) -> Any:
     return _core.ShapedArray(tuple(shape), np.dtype(dtype), weak_type=weak_type)
 
 
-#: Calls with differentiation rules, which cannot be pickled, and the parameter that holds what is computed.
-_RULED_CALLS = {
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "collage_jax_placed": "original",
-}
-
-
 def reduced(thing: Any) -> tuple[Any, ...] | None:
     """How to pickle ``thing``, an object of JAX's that does not know it or does it wrong; None for any other.
 
-    Tracebacks become None. Calls with differentiation rules become calls without: what is sent has been differentiated.
+    Tracebacks become None.
     """
     if isinstance(thing, _Traceback):
         return _nothing, ()
     if isinstance(thing, TypedNdArray):
         return TypedNdArray, (np.asarray(thing), thing.aval)
-    if isinstance(thing, JaxprEqn) and thing.primitive.name in _RULED_CALLS:
-        held = thing.params[_RULED_CALLS[thing.primitive.name]]
-        return _plain_call, (thing.invars, thing.outvars, held, thing.effects, thing.source_info, thing.ctx)
     return None
 
 
@@ -197,7 +185,8 @@ def _nothing() -> None:
     return None
 
 
-def _plain_call(invars: Any, outvars: Any, called: Any, effects: Any, source_info: Any, ctx: Any) -> Any:
+def plain_call(invars: Any, outvars: Any, called: Any, effects: Any, source_info: Any, ctx: Any) -> Any:
+    """An equation that calls the closed jaxpr ``called`` and nothing else."""
     params = {"call_jaxpr": called}
     return _core.new_jaxpr_eqn(invars, outvars, _core.closed_call_p, params, effects, source_info, ctx)
 

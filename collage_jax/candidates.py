@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import watch
@@ -59,10 +59,10 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
     for backend in backends:
         seen: set[tuple[int, ...]] = set()
         with watch.at(watch.Step(backend.name, "propose", limit_s=watch.PROPOSE_S)):
-            proposals, failure = _proposals(backend, graph)
-            if failure is not None:
-                refusals[Refusal((), backend.name, failure.reason)] = None
-            for proposal in proposals:
+            for proposal in _proposals(backend, graph):
+                if isinstance(proposal, Unsupported):
+                    refusals[Refusal((), backend.name, proposal.reason)] = None
+                    continue
                 region = Region.of(graph, proposal.nodes)
                 if region.indices in seen:
                     continue
@@ -79,23 +79,23 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
 def is_wanted(graph: Graph, backends: Iterable[Backend]) -> bool:
     """True if one of ``backends`` could run some part of ``graph``."""
     return any(
-        proposal.refused is None and refusal(backend, Region.of(graph, proposal.nodes)) is None
+        isinstance(proposal, Proposal)
+        and proposal.refused is None
+        and refusal(backend, Region.of(graph, proposal.nodes)) is None
         for backend in backends
-        for proposal in _proposals(backend, graph)[0]
+        for proposal in _proposals(backend, graph)
     )
 
 
-def _proposals(backend: Backend, graph: Graph) -> tuple[list[Proposal], Unsupported | None]:
-    """What ``backend`` proposes, and why it stopped if it failed on the way."""
-    found: list[Proposal] = []
+def _proposals(backend: Backend, graph: Graph) -> Iterator[Proposal | Unsupported]:
+    """What ``backend`` proposes, as it comes; at the end why it stopped if it failed on the way."""
     try:
         for proposal in backend.propose(graph):
             if not proposal.nodes or not all(node in graph.position for node in proposal.nodes):
                 raise ValueError(f"{proposal.label} must hold nodes of this graph, got {proposal.nodes}")
-            found.append(proposal)
+            yield proposal
     except Exception as error:  # a broken backend must not break the function
-        return found, Unsupported(f"`propose` failed: {type(error).__name__}: {error}")
-    return found, None
+        yield Unsupported(f"`propose` failed: {type(error).__name__}: {error}")
 
 
 def refusal(backend: Backend, region: Region) -> Unsupported | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from . import watch
 from .candidates import XLA, Candidates
 from .costs import Cost, Measured
 from .graph.ir import Graph
@@ -13,6 +14,9 @@ from .graph.region import Region
 from .lowering import Lowered
 from .measure import inside
 from .plan import Plan
+
+#: The name of the plan whose kernels were compared inside the program.
+REFINED = "refined"
 
 
 def plans_to_time(
@@ -43,25 +47,31 @@ def refined_plan(
     build: Callable[[Plan], Lowered],
     arrays: tuple[Sequence[Any], Sequence[Any]],
     deadline: float,
+    barred: Mapping[str, str],
     notes: list[str],
 ) -> dict[str, Plan]:
     """One more plan worth timing, or none: that with most regions placed, its kernels chosen inside the program.
 
     ``options`` are the candidates of the plans' graph; the rest is as for ``inside.refined``. What goes wrong becomes a
-    note.
+    note; so does what ``barred`` says of it, that it ended the process before.
     """
     name = max(plans, key=lambda name: len(plans[name].placed), default=None)
     if name is None or time.perf_counter() > deadline:
         return {}
+    if REFINED in barred:
+        notes.append(f"Kernels could not be compared inside the program: {barred[REFINED]}")
+        return {}
+    limit_s = 2 * watch.COMPILE_S + inside.SECONDS + max(0.0, deadline - time.perf_counter())
     try:
-        plan = inside.refined(plans[name], inside.rivals(plans[name], options, costs), build, *arrays, deadline)
+        with watch.at(watch.Step("", "program", REFINED, limit_s=limit_s)):
+            plan = inside.refined(plans[name], inside.rivals(plans[name], options, costs), build, *arrays, deadline)
     except KeyboardInterrupt:
         notes.append("Tuning was interrupted: kernels were not compared inside the program.")
         return {}
     except Exception as failure:  # kernels that work alone but not here cost this plan only
         notes.append(f"Kernels could not be compared inside the program: {type(failure).__name__}: {failure}")
         return {}
-    return {"refined": plan} if plan.identity != plans[name].identity else {}
+    return {REFINED: plan} if plan.identity != plans[name].identity else {}
 
 
 def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:

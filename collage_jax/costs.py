@@ -5,7 +5,6 @@ A cost is ``Measured`` or ``Failed``, never NaN and never a magic number.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -64,30 +63,3 @@ class CostStore(Protocol):
         ...
 
     def put(self, key: CostKey, cost: Cost) -> None: ...
-
-
-class MemoryStore:
-    """Costs of this process, shared by every decorated function in it."""
-
-    def __init__(self) -> None:
-        self._costs: dict[CostKey, Cost] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: CostKey) -> Cost | None:
-        with self._lock:
-            return self._costs.get(key)
-
-    def get_many(self, keys: Sequence[CostKey]) -> dict[CostKey, Cost]:
-        with self._lock:
-            return {key: self._costs[key] for key in keys if key in self._costs}
-
-    def put(self, key: CostKey, cost: Cost) -> None:
-        with self._lock:
-            self._costs[key] = cost
-
-    def __len__(self) -> int:
-        return len(self._costs)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._costs.clear()

@@ -63,18 +63,18 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
     Raises ``replay.Mismatch`` if ``pinned`` was made for another program.
     """
     allowed, _ = registry.usable(settings.backends)
-    backends = {b.name: b for b in (*allowed, registry.reference())}
+    backends = registry.with_reference(allowed)
     problem = problem_of(call.program, call.frozen)
     if pinned is not None:
-        plan_of(pinned, problem, backends)  # raises if it is for another program
         if environment(backends).items() <= dict(pinned.environment).items():
             return built(pinned, problem, backends)
+        plan_of(pinned, problem, backends)  # raises if it is for another program
         return built(_in_worker(call, problem, settings, pinned), problem, backends)
-    if not allowed or problem.has_effects or not _is_wanted(problem, allowed):
-        return Tuned(tune(problem, call.arguments, call.reference, settings, store()), None)
     key = decision_key(problem, settings, backends)
     if (known := _recalled(key, problem, backends, settings)) is not None:
         return known
+    if not allowed or problem.has_effects or not _is_wanted(problem, allowed):
+        return Tuned(tune(problem, call.arguments, call.reference, settings, store()), None)
     if settings.tune == "cached":
         return built(tune(problem, call.arguments, call.reference, settings, store()), problem, backends)
     with tuning_lock(cache_directory(config.cache_dir), settings.budget_s):
@@ -90,7 +90,7 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
 
 def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Backend]) -> str:
     """What a decision is kept under: the program, and all that may change what is best for it."""
-    about = environment(backends), settings.tune, settings.tolerance, sorted(backends), VERSION
+    about = environment(backends), settings.tune, settings.tolerance, VERSION
     return hashlib.sha256(f"{problem.key} {about}".encode()).hexdigest()
 
 

@@ -26,7 +26,6 @@ from .graph.ir import Value
 from .lowering import Lowered
 from .measure.inputs import draw
 from .placement import Placement
-from .report.table import table
 from .signature import key_of, roles_of
 from .tuning import Settings
 
@@ -120,7 +119,7 @@ class Jitted(Entry):
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
         """A table of the placement: regions, backend, time, runner-ups, refusals with their reasons."""
-        return table(self.placement(*args, **kwargs))
+        return str(self.placement(*args, **kwargs))
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """As ``jax.jit(fun).lower``: the placed program, in which frozen arguments are prepared by each call."""

@@ -69,7 +69,7 @@ class Neighbourhood:
     def seeds(self) -> list[Genome]:
         """The plan itself, then each way to give all that is possible to one graph runtime."""
         runtimes = [name for name, backend in self.backends.items() if backend.kind == "graph-runtime" and name != XLA]
-        return list(dict.fromkeys([self.genome_of(""), *map(self.genome_of, runtimes)]))
+        return list(dict.fromkeys([(0,) * len(self.genes), *map(self.genome_of, runtimes)]))
 
     def plan(self, genome: Genome) -> Plan:
         """What ``genome`` stands for."""

@@ -35,7 +35,7 @@ def check(
     """
     barred = barred or Barred()
     usable, _ = registry.usable(settings.backends)
-    backends = {b.name: b for b in (*usable, registry.reference()) if b.name not in barred.backends}
+    backends = registry.with_reference(b for b in usable if b.name not in barred.backends)
     plan, notes = plan_of(pinned, problem, backends)
     kept = problem.split.kept
     groups = {}
@@ -50,9 +50,7 @@ def check(
     rows = tuple(r for r in pinned.regions if (r.key, r.backend) not in failed)
     left = replace(pinned, regions=rows, notes=(*pinned.notes, "Pinned, and checked here.", *notes))
     plan, _ = plan_of(left, problem, backends)
-    held = set(problem.frozen)
-    arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
-    trials = Trials(*arrays, reference, settings.tolerance)
+    trials = Trials(*problem.divided(arguments), reference, settings.tolerance)
     name = "pinned"
     right = plan.is_plain or (
         name not in barred.programs and trials.enter(name, partial(lower, plan, problem.split, backends))

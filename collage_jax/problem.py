@@ -6,7 +6,7 @@ carry out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,11 @@ class Problem:
     split: Split
     frozen: tuple[int, ...]
     has_effects: bool
+
+    def divided(self, arguments: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """``arguments`` for all inputs of the program: the frozen ones, and the others."""
+        held = set(self.frozen)
+        return [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
 
     @cached_property
     def key(self) -> str:

@@ -6,9 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from .config import config
 
 
@@ -19,6 +16,9 @@ def shown(name: str) -> Iterator[Callable[[str, int, int], None]]:
     if not config.progress or not getattr(stream, "isatty", lambda: False)():
         yield lambda what, done, total: None
         return
+    from rich.console import Console  # slow to import, and most processes have no terminal to show it on
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("tuning {task.description}"),
         BarColumn(),

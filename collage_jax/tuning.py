@@ -80,13 +80,12 @@ def tune(
         excluded = settings.backends is not None and not unavailable
         note = "`backends` allows none but XLA." if excluded else "No backend but XLA can be used here."
         return Placement((), unavailable=unavailable, notes=(note,), tuning_s=time.perf_counter() - begin)
-    backends = {b.name: b for b in (*allowed, registry.reference())}
+    backends = registry.with_reference(allowed)
     graphs = problem.graphs
     each = problem.split.each
     options = {g: find(g, allowed, problem.split.kept if g is each else ()) for g in graphs.values()}
     refusals = tuple(r for o in options.values() for r in o.refusals)
     prices = Prices({}, 0)
-    plan, decided = None, Decided(None, whole.stay(""))
     if not any(c.backend != XLA for o in options.values() for c in o.chosen_from):
         decided = Decided(None, whole.stay("No backend wants any part of this function."))
     elif problem.has_effects:
@@ -96,9 +95,8 @@ def tune(
         until = 0.0 if known_only else min(deadline, begin + REGIONS * settings.budget_s)
         prices = price(options.values(), backends, store, until, barred.one_by_one)
         decided = _decided(problem, arguments, reference, settings, backends, options, prices, barred, deadline)
-        plan = decided.plan
     totals = decided.uncorrected_us, decided.predicted_us
-    rows = placed_regions(plan or Plan.plain(each), graphs, problem.split.kept, options, prices.costs)
+    rows = placed_regions(decided.plan or Plan.plain(each), graphs, problem.split.kept, options, prices.costs)
     if prices.costs and None in totals:  # no placed program was timed
         totals = (sum(row.total_us for row in rows),) * 2
     return Placement(
@@ -150,14 +148,13 @@ def _decided(
     if settings.tune == "cached":
         note = "Placed from known costs; nothing was timed."
         return Decided(op_level, whole.Outcome("op-level", None, None, None, (note,)))
-    held = set(problem.frozen)
-    arrays = [arguments[i] for i in sorted(held)], [a for i, a in enumerate(arguments) if i not in held]
+    arrays = problem.divided(arguments)
     build = partial(lower, split=problem.split, backends=backends)
     notes: list[str] = []
     try:
         if settings.tune == "two-level":
             timed = partial(build, timed=True)
-            plans |= refined_plan(plans, options[each], prices.costs, timed, arrays, deadline, notes)
+            plans |= refined_plan(plans, options[each], prices.costs, timed, arrays, deadline, barred.programs, notes)
         trials = whole.Trials(*arrays, reference, settings.tolerance)
         trials.notes[:0] = notes
         level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)

@@ -6,7 +6,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["COLLAGE_JAX_CACHE_DIR"] = "off"
 os.environ["COLLAGE_JAX_WORKER"] = "off"
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+import collage_jax
+from collage_jax import deciding
+from collage_jax.config import config
+from collage_jax.database import Database
+from collage_jax.worker.client import Client
 
 _COMMON = {
     "deadline": None,
@@ -18,3 +25,30 @@ settings.register_profile("quick", max_examples=10, **_COMMON)
 settings.register_profile("brief", max_examples=3, **_COMMON)
 settings.register_profile("thorough", max_examples=300, **(_COMMON | {"derandomize": False}))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """A worker of the test's own, and nothing known."""
+    database, client = Database(None), Client()
+    monkeypatch.setattr(deciding, "store", lambda: database)
+    monkeypatch.setattr(deciding, "WORKER", client)
+    monkeypatch.setattr(config, "worker", True)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def registered():
+    """Registers backends for as long as the test runs; gives their names."""
+    names = []
+
+    def register(*backends):
+        for backend in backends:
+            collage_jax.register_backend(backend)
+            names.append(backend.name)
+        return names
+
+    yield register
+    for name in names:
+        collage_jax.unregister_backend(name)

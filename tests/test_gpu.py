@@ -16,11 +16,9 @@ import numpy as np
 import pytest
 
 import collage_jax
-from collage_jax import Failed, Measured, deciding
+from collage_jax import Failed, Measured
 from collage_jax.config import config
-from collage_jax.database import Database
 from collage_jax.patterns import Pattern, any_, op, softmax
-from collage_jax.worker.client import Client
 
 pytestmark = [
     pytest.mark.gpu,
@@ -70,26 +68,6 @@ class Dots(collage_jax.Backend):
         return lambda x, w: self.spoil(x @ w)
 
 
-@pytest.fixture
-def registered(monkeypatch):
-    """Registers backends for one test, which has a worker and a database of its own."""
-    database, client = Database(None), Client()
-    monkeypatch.setattr(deciding, "store", lambda: database)
-    monkeypatch.setattr(deciding, "WORKER", client)
-    monkeypatch.setattr(config, "worker", True)
-    names = []
-
-    def register(*backends):
-        for backend in backends:
-            collage_jax.register_backend(backend)
-            names.append(backend.name)
-
-    yield register
-    client.close()
-    for name in names:
-        collage_jax.unregister_backend(name)
-
-
 def costs_of(placement, *ops):
     (region,) = (r for r in placement.regions if r.ops == ops)
     return {region.backend: region.cost, **region.alternatives}
@@ -101,7 +79,7 @@ def test_without_a_backend_for_it_the_function_is_xlas():
 
 
 @pytest.mark.parametrize("frozen", [(), 1], ids=["open", "frozen"])
-def test_a_pallas_kernel_is_checked_measured_and_can_be_pinned(frozen, registered, tmp_path):
+def test_a_pallas_kernel_is_checked_measured_and_can_be_pinned(frozen, worker, registered, tmp_path):
     registered(Rows())
     decorated = collage_jax.jit(layer, frozen_argnums=frozen)
     np.testing.assert_allclose(decorated(X, W), jax.jit(layer)(X, W), rtol=1e-4, atol=1e-6)
@@ -112,7 +90,7 @@ def test_a_pallas_kernel_is_checked_measured_and_can_be_pinned(frozen, registere
     assert isinstance(costs["xla"], Measured)
 
 
-def test_a_placement_with_the_kernel_runs(registered, monkeypatch):
+def test_a_placement_with_the_kernel_runs(worker, registered, monkeypatch):
     registered(Rows())
     monkeypatch.setattr(config, "worker", False)
     monkeypatch.setattr("collage_jax.measure.whole._is_faster", lambda ours, theirs: True)
@@ -124,7 +102,7 @@ def test_a_placement_with_the_kernel_runs(registered, monkeypatch):
     np.testing.assert_allclose(gradient(X), jax.grad(lambda x: layer(x, W).sum())(X), rtol=1e-3, atol=1e-5)
 
 
-def test_backends_that_go_wrong_are_contained(registered):
+def test_backends_that_go_wrong_are_contained(worker, registered):
     def crash(y):
         return jax.pure_callback(lambda a: ctypes.string_at(0), jax.ShapeDtypeStruct(y.shape, y.dtype), y)
 
@@ -137,14 +115,14 @@ def test_backends_that_go_wrong_are_contained(registered):
     assert isinstance(costs["crashes"], Failed) and costs["crashes"].stage == "crash"
 
 
-def test_costs_of_a_gpu_are_kept_under_its_name(registered):
+def test_costs_of_a_gpu_are_kept_under_its_name(worker, registered):
     registered(Rows())
     placement = collage_jax.jit(layer).placement(X, W)
     assert placement.environment["device"].startswith("gpu ")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
-def test_transformations_around_a_decorated_function(dtype, registered):
+def test_transformations_around_a_decorated_function(dtype, worker, registered):
     registered(Rows())
     x, w = X.astype(dtype), W.astype(dtype)
     decorated = collage_jax.jit(layer)

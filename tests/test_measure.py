@@ -14,7 +14,8 @@ from fakes import Fake, raises_at_compile, raises_at_emit, raises_at_run, raises
 
 from collage_jax.backends.xla import BACKEND
 from collage_jax.candidates import find
-from collage_jax.costs import CostKey, Failed, Measured, MemoryStore
+from collage_jax.costs import CostKey, Failed, Measured
+from collage_jax.database import Database
 from collage_jax.graph.ir import Value
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -41,7 +42,7 @@ def costs_of(fun, args, *fakes, store=None, frozen=(), seconds=60.0, xla=BACKEND
     candidates = find(graph, fakes, [graph.inputs[i] for i in frozen])
     region = Region.of(graph, graph.nodes)
     backends = {b.name: b for b in (*fakes, xla)}
-    store = MemoryStore() if store is None else store
+    store = Database(None) if store is None else store
     costs = {}
     for group, found in measure(candidates.chosen_from, backends, store, key_of, time.perf_counter() + seconds):
         if next(iter(group.values())).region.indices == region.indices:
@@ -168,7 +169,7 @@ def test_double_precision_is_not_replaced_by_single():
 
 
 def test_nothing_is_measured_twice():
-    store, fake, xla = MemoryStore(), Fake(wants=whole), Fake("xla")
+    store, fake, xla = Database(None), Fake(wants=whole), Fake("xla")
     first = costs_of(tanh_dot, (X, W), fake, store=store, xla=xla)
     emits = fake.emits, xla.emits
     assert min(emits) > 0
@@ -183,13 +184,13 @@ def test_equal_regions_are_measured_once():
     graph = trace_function(fun, X, W, W)
     fake = Fake(wants=lambda graph: [(0, 1), (2, 3)])
     found = find(graph, [fake])
-    results = list(measure(found.chosen_from, {"fake": fake, "xla": BACKEND}, MemoryStore(), key_of, float("inf")))
+    results = list(measure(found.chosen_from, {"fake": fake, "xla": BACKEND}, Database(None), key_of, float("inf")))
     assert fake.emits == 1
     assert len({group["xla"].key for group, _ in results}) == len(results) == 3
 
 
 def test_failures_are_remembered():
-    store, fake = MemoryStore(), Fake("broken", whole, raises_at_run)
+    store, fake = Database(None), Fake("broken", whole, raises_at_run)
     first = costs_of(tanh_dot, (X, W), fake, store=store)["broken"]
     emits = fake.emits
     assert costs_of(tanh_dot, (X, W), fake, store=store)["broken"] == first
@@ -197,7 +198,7 @@ def test_failures_are_remembered():
 
 
 def test_a_backend_that_failed_before_is_not_run_again_for_another_backends_sake():
-    store, broken, good = MemoryStore(), Fake("broken", whole, raises_at_run), Fake("good", whole)
+    store, broken, good = Database(None), Fake("broken", whole, raises_at_run), Fake("good", whole)
     first = costs_of(tanh_dot, (X, W), broken, store=store)["broken"]
     emits = broken.emits
     costs = costs_of(tanh_dot, (X, W), broken, good, store=store)
@@ -207,7 +208,7 @@ def test_a_backend_that_failed_before_is_not_run_again_for_another_backends_sake
 
 
 def test_past_the_deadline_nothing_is_measured_and_nothing_remembered():
-    store, fake = MemoryStore(), Fake(wants=whole)
+    store, fake = Database(None), Fake(wants=whole)
     costs = costs_of(tanh_dot, (X, W), fake, store=store, seconds=-1.0)
     assert {type(c) for c in costs.values()} == {Failed}
     assert {c.stage for c in costs.values()} == {"budget"}

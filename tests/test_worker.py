@@ -12,14 +12,10 @@ import bad_backends
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from bad_backends import Bad
 
 import collage_jax
-from collage_jax import deciding, watch
-from collage_jax.config import config
-from collage_jax.database import Database
-from collage_jax.worker.client import Client
+from collage_jax import watch
 
 
 def layer(x, w):
@@ -27,33 +23,6 @@ def layer(x, w):
 
 
 X = jnp.full((8, 8), 0.1)
-
-
-@pytest.fixture
-def worker(monkeypatch):
-    """A worker, and nothing known."""
-    database, client = Database(None), Client()
-    monkeypatch.setattr(deciding, "store", lambda: database)
-    monkeypatch.setattr(deciding, "WORKER", client)
-    monkeypatch.setattr(config, "worker", True)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def registered(request):
-    """The backends that a test asks for, for as long as it runs."""
-    names = []
-
-    def register(*backends):
-        for backend in backends:
-            collage_jax.register_backend(backend)
-            names.append(backend.name)
-        return names
-
-    yield register
-    for name in names:
-        collage_jax.unregister_backend(name)
 
 
 def test_what_the_worker_finds_is_used_here_and_the_worker_again(worker):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,11 @@ def adopt(registered: dict[str, Backend], states: dict[str, Any]) -> None:
 def reference() -> Backend:
     """The backend that runs everything."""
     return discovery.builtin()[REFERENCE]
+
+
+def with_reference(backends: Iterable[Backend]) -> dict[str, Backend]:
+    """``backends`` by name, and the reference."""
+    return {b.name: b for b in (*backends, reference())}
 
 
 def get(name: str) -> Backend:

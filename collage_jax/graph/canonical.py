@@ -15,6 +15,7 @@ import numpy as np
 from .. import _compat
 from .ir import Constant, Graph, Node, Value
 from .region import Region
+from .trace import PLAIN_CALLS
 
 #: Parameters that say where something runs or what it is called, not what it computes.
 IGNORED = frozenset({"name", "sharding", "out_sharding", "jvp", "symbolic_zeros", "num_consts_hint"})
@@ -75,17 +76,6 @@ def parameter_text(value: Any) -> str:
     return repr(value)
 
 
-#: Calls that are the same whatever differentiation rules they carry, and the parameter that holds what is called.
-_CALLS = {
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "collage_jax_placed": "original",
-    "closed_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr",
-}
-
-
 def _jaxpr_text(closed: Any) -> str:
     jaxpr, _ = _compat.open_jaxpr(closed)
     names: dict[Any, str] = {}
@@ -99,7 +89,7 @@ def _jaxpr_text(closed: Any) -> str:
 
     lines = [",".join(map(named, (*jaxpr.constvars, *jaxpr.invars)))]
     for eqn in jaxpr.eqns:
-        held = _CALLS.get(eqn.primitive.name)
+        held = PLAIN_CALLS.get(eqn.primitive.name)
         name = eqn.primitive.name if held is None else "call"
         params = _params(eqn.params if held is None else {"called": eqn.params[held]})
         operands = ",".join(map(operand, eqn.invars))

@@ -14,18 +14,24 @@ from .simplify import simplify
 #: Parameters that hold the bodies of control flow, by primitive.
 BODIES = {"scan": ("jaxpr",), "while": ("cond_jaxpr", "body_jaxpr"), "cond": ("branches",)}
 
+#: Calls with rules for differentiation; the parameter that holds what is computed.
+RULED_CALLS = {
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    primitive.NAME: "original",
+}
+
+#: Those, and the calls that carry nothing besides.
+PLAIN_CALLS = {"closed_call": "call_jaxpr", "eval_jaxpr": "call_jaxpr", **RULED_CALLS}
+
 #: Calls that only group equations; the parameter that holds them. Those of differentiation rules are inlined because a
 #: traced program has been differentiated already.
 CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
-    "eval_jaxpr": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    primitive.NAME: "original",
+    **PLAIN_CALLS,
 }
 
 #: Primitives (or their prefixes) that must keep their place: randomness, collectives, callbacks, foreign calls.

@@ -55,6 +55,8 @@ class Client:
                     done = self._attempt(data, Go(barred, deadline), store, progress, deadline + OVERTIME_S)
                 except _Ended as end:
                     ended.append(end.reason)
+                    if not end.steps and barred.one_by_one:
+                        break  # again, and again nothing is to blame
                     barred = _learnt(barred, end, store)
                     continue
                 if done.placement is None:

@@ -72,9 +72,6 @@ class _RemoteStore:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
-    def get(self, key: CostKey) -> Cost | None:
-        return self.get_many([key]).get(key)
-
     def get_many(self, keys: Sequence[CostKey]) -> dict[CostKey, Cost]:
         self._channel.send(Ask(tuple(keys)))
         return self._channel.receive()

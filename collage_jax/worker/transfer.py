@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from .. import _compat
+from ..graph.trace import RULED_CALLS
 
 
 class NotPortable(Exception):
@@ -45,6 +46,10 @@ class _Pickler(cloudpickle.Pickler):
             return _primitive, _where(obj)
         if isinstance(obj, jax.Array):
             return _reduced_array(obj)
+        if isinstance(obj, _compat.JaxprEqn) and obj.primitive.name in RULED_CALLS:
+            # What is sent has been differentiated, and the rules cannot be pickled.
+            called = obj.params[RULED_CALLS[obj.primitive.name]]
+            return _compat.plain_call, (obj.invars, obj.outvars, called, obj.effects, obj.source_info, obj.ctx)
         reduced = _compat.reduced(obj)
         return super().reducer_override(obj) if reduced is None else reduced
 
