@@ -22,6 +22,16 @@ struct FfiState {
   }
 };
 
+// What an execute stage takes: what the instantiate stage returned, and any arrays.
+template <typename T>
+auto BindExecute() {
+  return ffi::Ffi::Bind()
+      .template Ctx<ffi::State<T>>()
+      .RemainingArgs()
+      .RemainingRets()
+      .template Attrs<ffi::Dictionary>();  // decoded already, but a stage must take all
+}
+
 // An exception must not unwind into XLA, which is built without them: it becomes an error of the running program.
 template <typename Function>
 ffi::Error Guarded(Function&& function) {

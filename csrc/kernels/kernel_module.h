@@ -64,13 +64,7 @@ struct KernelModule {
   }
 
   static XLA_FFI_Error* ExecuteHandler(XLA_FFI_CallFrame* frame) {
-    static auto* handler = ffi::Ffi::Bind()
-                               .template Ctx<ffi::State<State>>()
-                               .RemainingArgs()
-                               .RemainingRets()
-                               .template Attrs<ffi::Dictionary>()  // decoded already, but a stage must take all
-                               .To(Execute)
-                               .release();
+    static auto* handler = BindExecute<State>().To(Execute).release();
     return handler->Call(frame);
   }
 

@@ -59,16 +59,8 @@ ffi::Error Execute(State* program, ffi::RemainingArgs arguments, ffi::RemainingR
 
 auto InstantiateBinding() { return ffi::Ffi::BindInstantiate().Attr<std::string_view>("spec"); }
 
-auto ExecuteBinding() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::State<State>>()
-      .RemainingArgs()
-      .RemainingRets()
-      .Attrs<ffi::Dictionary>();  // decoded already, but a stage must take all
-}
-
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiate, Instantiate, InstantiateBinding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(kExecute, Execute, ExecuteBinding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kExecute, Execute, BindExecute<State>());
 
 }  // namespace
 
