@@ -10,6 +10,10 @@ import jax
 
 from . import _compat
 
+#: Memory of at least this many bytes goes back to the operating system when it is freed and comes anew, page by page,
+#: when it is asked for: `DEFAULT_MMAP_THRESHOLD_MAX` of the GNU C library (`man mallopt`).
+UNKEPT_BYTES = 1 << 25
+
 
 @cache
 def description() -> str:

@@ -21,7 +21,7 @@ from .graph.ir import Graph
 from .graph_level import Decided, GraphLevel
 from .lowering import lower
 from .measure import whole
-from .measure.handover import handover_us_per_byte
+from .measure.handover import fresh_us_per_byte, handover_us_per_byte
 from .placement import Placement
 from .plan import Plan
 from .pricing import Prices, price
@@ -139,7 +139,7 @@ def _decided(
     """The plan to use, if it is better than XLA alone."""
     each = problem.split.each
     # "cached" may time nothing, the machine included.
-    charges = Charges(handover_us_per_byte() if settings.tune != "cached" else 0.0)
+    charges = Charges(handover_us_per_byte(), fresh_us_per_byte()) if settings.tune != "cached" else Charges()
     op_level = Plan.of(each, {g: choose(o, prices.costs, charges).placed for g, o in options.items()})
     unbroken = Plan.of(each, {g: choose(o, prices.costs, charges.unbroken()).placed for g, o in options.items()})
     plans = plans_to_time(op_level, unbroken, options, prices.costs, only_one=settings.tune != "two-level")

@@ -1,17 +1,21 @@
 """What isolated timing does not see: an array handed from one region to the next.
 
 Timed alone, a region finds its inputs in cache and its result in memory that was used a moment ago. Inside a program
-the array between two regions is written to other memory and read back, which one fused region avoids.
+the array between two regions is written to other memory and read back, which one fused region avoids. And where XLA
+needs much memory for what lies between regions, each call of the program gets it anew from the operating system, page
+by page.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..device import UNKEPT_BYTES
 from .race import race
 
 BYTES = 1 << 23
@@ -21,7 +25,35 @@ BYTES = 1 << 23
 def handover_us_per_byte() -> float:
     """Microseconds per byte of an array larger than the inner caches that is read, changed and written elsewhere."""
     array = jnp.zeros(BYTES // 4, jnp.float32)
-    pass_over = jax.jit(lambda x: x + 1)
-    jax.block_until_ready(pass_over(array))
-    samples = race({"pass": lambda: pass_over(array)}, rounds=9, seconds=0.2)["pass"]
+    call = _into_kept(lambda x: x + 1, array)
+    samples = race({"pass": call}, rounds=9, seconds=0.2)["pass"]
     return float(np.median(samples)) * 1e6 / BYTES
+
+
+@cache
+def fresh_us_per_byte() -> float:
+    """Microseconds per byte that an array takes longer to write where its memory is not kept, as large arrays' is."""
+    count = UNKEPT_BYTES // 4 + 1
+    one = jnp.float32(1)
+
+    def fill(x: jax.Array) -> jax.Array:
+        return jnp.full(count, x)
+
+    fresh = jax.jit(fill)
+    contenders = {"fresh": lambda: fresh(one), "kept": _into_kept(fill, one)}
+    jax.block_until_ready(contenders["fresh"]())
+    samples = race(contenders, rounds=7, seconds=0.2, hopeless=np.inf)
+    return max(0.0, float(np.median(samples["fresh"] - samples["kept"]))) * 1e6 / UNKEPT_BYTES
+
+
+def _into_kept(function: Callable[[jax.Array], jax.Array], operand: jax.Array) -> Callable[[], jax.Array]:
+    """A call of ``function`` that writes its result where that of the call before was."""
+    compiled = jax.jit(lambda spare, x: function(x), donate_argnums=0, keep_unused=True)
+    result = compiled(jnp.empty_like(jax.eval_shape(function, operand)), operand)
+
+    def call() -> jax.Array:
+        nonlocal result
+        result = compiled(result, operand)
+        return result
+
+    return call

@@ -10,10 +10,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,42 +21,14 @@ import numpy as np
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
-from ..costs import Cost, CostKey, CostStore, Failed, Measured
+from ..costs import Cost, CostStore, Failed, Measured
 from ..graph.ir import Node
-from .compare import largest_error, other_form, reduction_length, tolerance
-from .inputs import draw
+from .checking import UNCHECKED, Group, KeyOf, checked, first_line, step_of
+from .compare import reduction_length
 from .race import BrokeDown, quartile_spread, race
 
 ROUNDS = 15
 SECONDS_PER_REGION = 0.2
-
-#: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
-SLOWEST = 20.0
-
-UNCHECKED = "XLA itself cannot run this region alone"
-
-#: The candidates of one region by backend.
-Group: TypeAlias = Mapping[str, Candidate]
-
-KeyOf: TypeAlias = Callable[[Candidate], CostKey]
-
-
-@dataclass(frozen=True, eq=False)
-class _Runner:
-    """A compiled candidate: ``call(arrays)`` runs it on arrays for the region's entries, packing its frozen ones."""
-
-    call: Callable[..., Any]
-    prepare: Callable[..., tuple[Any, ...]] | None
-    is_frozen: tuple[bool, ...]
-
-    def ready(self, arrays: Sequence[Any]) -> Callable[[], Any]:
-        """A call without arguments on ``arrays``, packing done."""
-        if self.prepare is None:
-            return lambda: self.call(*arrays)
-        frozen = [a for a, is_frozen in zip(arrays, self.is_frozen, strict=True) if is_frozen]
-        others = [a for a, is_frozen in zip(arrays, self.is_frozen, strict=True) if not is_frozen]
-        operands = (*self.prepare(*frozen), *others)
-        return lambda: self.call(*operands)
 
 
 def measure(
@@ -110,7 +81,7 @@ def wrong(
 ) -> Iterator[tuple[Candidate, Failed]]:
     """The candidates of ``groups``, XLA's among each, that fail or differ from XLA, with reasons. Nothing is timed."""
     for group in groups:
-        failed, *_ = _checked(group, backends, key_of, one_by_one=True)
+        failed, *_ = checked(group, backends, key_of, one_by_one=True)
         yield from ((group[name], cost) for name, cost in failed.items() if isinstance(cost, Failed))
 
 
@@ -155,7 +126,7 @@ def measure_family(
         if time.perf_counter() > deadline:
             costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
             continue
-        failed, runners, group_errors, arrays = _checked(group, backends, key_of, one_by_one)
+        failed, runners, group_errors, arrays = checked(group, backends, key_of, one_by_one)
         costs.append(failed)
         errors.update(((i, name), error) for name, error in group_errors.items())
         known.update(((i, name), own) for name in runners if (own := _own_cost(group[name], backends[name], failed)))
@@ -166,7 +137,7 @@ def measure_family(
 
     def step(contender: tuple[int, str]) -> watch.Step | None:
         i, name = contender
-        return None if name == XLA else _step(family[i][name], "run", key_of, watch.RACE_S)
+        return None if name == XLA else step_of(family[i][name], "run", key_of, watch.RACE_S)
 
     for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline, step).items():
         entries = len(family[i][name].region.entries)
@@ -189,7 +160,7 @@ def _times(
             return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda c: c[0], step=step)
         except BrokeDown as error:
             i, name = error.name
-            costs[i][name] = Failed("run", _first_line(error.__cause__ or error))
+            costs[i][name] = Failed("run", first_line(error.__cause__ or error))
             del calls[i, name]
     return {}
 
@@ -199,118 +170,8 @@ def _own_cost(candidate: Candidate, backend: Backend, failed: dict[str, Cost]) -
     try:
         return backend.cost(candidate.region)
     except Exception as error:
-        failed[candidate.backend] = Failed("run", f"`cost` failed: {_first_line(error)}")
+        failed[candidate.backend] = Failed("run", f"`cost` failed: {first_line(error)}")
         return None
-
-
-def _step(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | None) -> watch.Step:
-    return watch.Step(candidate.backend, stage, "+".join(candidate.region.ops), key_of(candidate), limit_s)
-
-
-def _checked(
-    group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool
-) -> tuple[dict[str, Cost], dict[str, _Runner], dict[str, float], list[Any]]:
-    """Compile the candidates of one region and check them against XLA: failures, those that are right, their errors."""
-    costs: dict[str, Cost] = {}
-    runners: dict[str, _Runner] = {}
-    region = group[XLA].region
-    arrays = draw(region.entries)
-    with ThreadPoolExecutor(2) as pool:
-        # Tracing stays on this thread, which alone holds the caller's JAX settings; compiling does not need them.
-        building: dict[str, Future[_Runner]] = {}
-        for name, candidate in group.items():
-            step = _step(candidate, "compile", key_of, None if name == XLA else watch.COMPILE_S)
-            try:
-                with watch.at(step):
-                    lowered = _lowered(candidate, backends[name], arrays)
-                building[name] = pool.submit(_announced, step, lowered)
-                if one_by_one:
-                    wait([building[name]])
-            except Exception as error:
-                costs[name] = Failed("compile", _first_line(error))
-        for name, future in building.items():
-            try:
-                runners[name] = future.result()
-            except Exception as error:
-                costs[name] = Failed("compile", _first_line(error))
-    if XLA not in runners:
-        costs |= {name: Failed("verify", UNCHECKED) for name in runners}
-        return costs, {}, {}, arrays
-    errors: dict[str, float] = {}
-    try:
-        _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
-        _verify(group, runners, costs, errors, arrays, key_of)
-    except _ReferenceFailed as error:
-        costs[XLA] = Failed("run", _first_line(error.__cause__ or error))
-        costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
-        return costs, {}, {}, arrays
-    return costs, runners, errors, arrays
-
-
-def _announced(step: watch.Step, compiling: Callable[[], _Runner]) -> _Runner:
-    with watch.at(step):
-        return compiling()
-
-
-def _lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> Callable[[], _Runner]:
-    """Trace ``candidate``; the result compiles it."""
-    region = candidate.region
-    is_frozen = tuple(v in candidate.frozen for v in region.entries)
-    kernel = backend.emit_frozen(region, candidate.frozen) if any(is_frozen) else None
-    if kernel is None:
-        lowered = jax.jit(backend.emit(region)).lower(*arrays)
-        return lambda: _Runner(lowered.compile(), None, is_frozen)
-    prepare = jax.jit(kernel.prepare).lower(*(a for a, f in zip(arrays, is_frozen, strict=True) if f))
-    others = (a for a, f in zip(arrays, is_frozen, strict=True) if not f)
-    lowered = jax.jit(kernel.run).lower(*prepare.out_info, *others)
-    return lambda: _Runner(lowered.compile(), prepare.compile(), is_frozen)
-
-
-class _ReferenceFailed(Exception):
-    """XLA could not run the region; why is the cause."""
-
-
-def _verify(
-    group: Group,
-    runners: dict[str, _Runner],
-    costs: dict[str, Cost],
-    errors: dict[str, float],
-    arrays: Sequence[Any],
-    key_of: KeyOf,
-) -> None:
-    """Move runners whose results differ from XLA's on ``arrays`` from ``runners`` to ``costs``."""
-    begin = time.perf_counter()
-    try:
-        with watch.at(_step(group[XLA], "run", key_of, None)):
-            wanted = jax.block_until_ready(_outputs(runners[XLA].ready(arrays)()))
-    except Exception as error:
-        raise _ReferenceFailed from error
-    limit_s = watch.RUN_S + SLOWEST * (time.perf_counter() - begin)
-    allowed = tolerance(group[XLA].region)
-    for name in [n for n in runners if n != XLA]:
-        try:
-            with watch.at(_step(group[name], "run", key_of, limit_s)):
-                got = jax.block_until_ready(_outputs(runners[name].ready(arrays)()))
-            error = largest_error(got, wanted)
-        except Exception as failure:
-            costs[name] = Failed("run", _first_line(failure))
-            del runners[name]
-            continue
-        errors[name] = max(error, errors.get(name, 0.0))
-        if not error <= allowed:
-            differs = f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
-            costs[name] = Failed("verify", other_form(got, wanted) or differs)
-            del runners[name]
-
-
-def _outputs(result: Any) -> list[Any]:
-    return list(result) if isinstance(result, (tuple, list)) else [result]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    # What Python called by XLA raised comes as its whole traceback, the reason last.
-    return f"{type(error).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"
 
 
 @lru_cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..candidates import XLA, Candidate, Candidates, is_view
 from ..costs import Cost, Measured
+from ..device import UNKEPT_BYTES
 from ..graph.region import Region
 from .cover import Piece, cheapest_cover
 
@@ -18,12 +19,16 @@ BOUNDARY_US = 1.0
 class Charges:
     """What regions cost besides their own time: each byte that a region hands to others, and what stays with XLA.
 
+    ``fresh_us_per_byte`` is for results of XLA's that lie in memory which is not kept from call to call, as those do
+    which are large: programs of ours keep theirs.
+
     A region of XLA's between others may cost ``xla_us`` more: there a joined call ends, the threads of the libraries
     fall asleep, and another call has to wake them. ``xla_share`` of its own time is charged where it has to be clearly
     faster to be chosen.
     """
 
     handover_us_per_byte: float = 0.0
+    fresh_us_per_byte: float = 0.0
     xla_us: float = 0.0
     xla_share: float = 0.0
 
@@ -70,4 +75,14 @@ def _charged_us(candidate: Candidate, cost: Measured, charges: Charges) -> float
         # A change of shape alone hands nothing over, and interrupts nothing.
         return cost.median_us + (0.0 if stays else BOUNDARY_US)
     own_us = charges.xla_us + charges.xla_share * cost.median_us if stays else BOUNDARY_US
-    return cost.median_us + own_us + charges.handover_us_per_byte * sum(v.nbytes for v in candidate.region.exits)
+    result_bytes = sum(v.nbytes for v in candidate.region.exits)
+    fresh_bytes = result_bytes if stays and _working_bytes(candidate) > UNKEPT_BYTES else 0
+    return (
+        cost.median_us + own_us + charges.handover_us_per_byte * result_bytes + charges.fresh_us_per_byte * fresh_bytes
+    )
+
+
+def _working_bytes(candidate: Candidate) -> int:
+    """The memory for what is made in each call and must be there while the region runs."""
+    region = candidate.region
+    return sum(v.nbytes for v in (*region.entries, *region.exits) if v not in candidate.frozen)

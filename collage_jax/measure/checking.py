@@ -1,0 +1,122 @@
+"""The candidates of one region compiled and compared with XLA."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeAlias
+
+import jax
+
+from .. import watch
+from ..backends.base import Backend
+from ..candidates import XLA, Candidate
+from ..costs import Cost, CostKey, Failed
+from .compare import largest_error, other_form, tolerance
+from .inputs import draw
+from .running import Runner, lowered
+
+#: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
+SLOWEST = 20.0
+
+UNCHECKED = "XLA itself cannot run this region alone"
+
+#: The candidates of one region by backend.
+Group: TypeAlias = Mapping[str, Candidate]
+
+KeyOf: TypeAlias = Callable[[Candidate], CostKey]
+
+
+def step_of(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | None) -> watch.Step:
+    """What to announce while ``candidate`` compiles or runs."""
+    return watch.Step(candidate.backend, stage, "+".join(candidate.region.ops), key_of(candidate), limit_s)
+
+
+def checked(
+    group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool
+) -> tuple[dict[str, Cost], dict[str, Runner], dict[str, float], list[Any]]:
+    """Compile the candidates of one region and check them against XLA: failures, those that are right, their errors."""
+    costs: dict[str, Cost] = {}
+    runners: dict[str, Runner] = {}
+    region = group[XLA].region
+    arrays = draw(region.entries)
+    with ThreadPoolExecutor(2) as pool:
+        # Tracing stays on this thread, which alone holds the caller's JAX settings; compiling does not need them.
+        building: dict[str, Future[Runner]] = {}
+        for name, candidate in group.items():
+            step = step_of(candidate, "compile", key_of, None if name == XLA else watch.COMPILE_S)
+            try:
+                with watch.at(step):
+                    traced = lowered(candidate, backends[name], arrays)
+                building[name] = pool.submit(_announced, step, traced)
+                if one_by_one:
+                    wait([building[name]])
+            except Exception as error:
+                costs[name] = Failed("compile", first_line(error))
+        for name, future in building.items():
+            try:
+                runners[name] = future.result()
+            except Exception as error:
+                costs[name] = Failed("compile", first_line(error))
+    if XLA not in runners:
+        costs |= {name: Failed("verify", UNCHECKED) for name in runners}
+        return costs, {}, {}, arrays
+    errors: dict[str, float] = {}
+    try:
+        _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
+        _verify(group, runners, costs, errors, arrays, key_of)
+    except _ReferenceFailed as error:
+        costs[XLA] = Failed("run", first_line(error.__cause__ or error))
+        costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
+        return costs, {}, {}, arrays
+    return costs, runners, errors, arrays
+
+
+def _announced(step: watch.Step, compiling: Callable[[], Runner]) -> Runner:
+    with watch.at(step):
+        return compiling()
+
+
+class _ReferenceFailed(Exception):
+    """XLA could not run the region; why is the cause."""
+
+
+def _verify(
+    group: Group,
+    runners: dict[str, Runner],
+    costs: dict[str, Cost],
+    errors: dict[str, float],
+    arrays: Sequence[Any],
+    key_of: KeyOf,
+) -> None:
+    """Move runners whose results differ from XLA's on ``arrays`` from ``runners`` to ``costs``."""
+    begin = time.perf_counter()
+    try:
+        with watch.at(step_of(group[XLA], "run", key_of, None)):
+            wanted = jax.block_until_ready(runners[XLA].ready(arrays)())
+    except Exception as error:
+        raise _ReferenceFailed from error
+    limit_s = watch.RUN_S + SLOWEST * (time.perf_counter() - begin)
+    allowed = tolerance(group[XLA].region)
+    for name in [n for n in runners if n != XLA]:
+        try:
+            with watch.at(step_of(group[name], "run", key_of, limit_s)):
+                got = jax.block_until_ready(runners[name].ready(arrays)())
+            error = largest_error(got, wanted)
+        except Exception as failure:
+            costs[name] = Failed("run", first_line(failure))
+            del runners[name]
+            continue
+        errors[name] = max(error, errors.get(name, 0.0))
+        if not error <= allowed:
+            differs = f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
+            costs[name] = Failed("verify", other_form(got, wanted) or differs)
+            del runners[name]
+
+
+def first_line(error: BaseException) -> str:
+    """``error`` in short."""
+    lines = str(error).strip().splitlines() or [""]
+    # What Python called by XLA raised comes as its whole traceback, the reason last.
+    return f"{type(error).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"

@@ -1,0 +1,84 @@
+"""Candidates compiled alone, and how they are called to be timed.
+
+A large result that is written to fresh memory costs the pages of it, which can be several times what computing it
+takes, and costs them on some calls only, as the allocator happens to do. Inside a program the same array mostly lies
+where another one was before. So large results are written to where those of the call before were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..backends.base import Backend
+from ..candidates import Candidate
+from ..graph.ir import Value
+
+#: Results of at least this many bytes are written to memory that was used before.
+REUSED = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """A compiled candidate: ``call(spares, *operands)`` gives its results, ``spares`` the memory for large ones.
+
+    ``spared`` are those results. ``prepare`` packs frozen operands, if the kernel wants them packed.
+    """
+
+    call: Callable[..., tuple[Any, ...]]
+    prepare: Callable[..., tuple[Any, ...]] | None
+    is_frozen: tuple[bool, ...]
+    spared: tuple[tuple[int, Value], ...]
+
+    def ready(self, arrays: Sequence[Any]) -> Callable[[], tuple[Any, ...]]:
+        """A call without arguments on ``arrays``, packing done. Large results last until the next call of it."""
+        operands = tuple(arrays)
+        if self.prepare is not None:
+            frozen = [a for a, is_frozen in zip(arrays, self.is_frozen, strict=True) if is_frozen]
+            others = [a for a, is_frozen in zip(arrays, self.is_frozen, strict=True) if not is_frozen]
+            operands = (*self.prepare(*frozen), *others)
+        if not self.spared:
+            return lambda: self.call((), *operands)
+        spares = tuple(jnp.empty(value.shape, value.dtype) for _, value in self.spared)
+
+        def call() -> tuple[Any, ...]:
+            nonlocal spares
+            results = self.call(spares, *operands)
+            spares = tuple(results[place] for place, _ in self.spared if place < len(results))
+            return results
+
+        return call
+
+
+def lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> Callable[[], Runner]:
+    """Trace ``candidate``; the result compiles it."""
+    region = candidate.region
+    is_frozen = tuple(v in candidate.frozen for v in region.entries)
+    spared = tuple((i, v) for i, v in enumerate(region.exits) if _is_spared(v))
+    spares = tuple(jax.ShapeDtypeStruct(value.shape, value.dtype) for _, value in spared)
+    kernel = backend.emit_frozen(region, candidate.frozen) if any(is_frozen) else None
+    if kernel is None:
+        traced = _into(backend.emit(region)).lower(spares, *arrays)
+        return lambda: Runner(traced.compile(), None, is_frozen, spared)
+    prepare = jax.jit(kernel.prepare).lower(*(a for a, f in zip(arrays, is_frozen, strict=True) if f))
+    others = (a for a, f in zip(arrays, is_frozen, strict=True) if not f)
+    traced = _into(kernel.run).lower(spares, *prepare.out_info, *others)
+    return lambda: Runner(traced.compile(), prepare.compile(), is_frozen, spared)
+
+
+def _into(function: Callable[..., Any]) -> Any:
+    """``function`` jitted so that XLA writes what it can to the arrays that it is given first."""
+
+    def run(spares: tuple[Any, ...], *operands: Any) -> tuple[Any, ...]:
+        result = function(*operands)
+        return tuple(result) if isinstance(result, (tuple, list)) else (result,)
+
+    return jax.jit(run, donate_argnums=0, keep_unused=True)
+
+
+def _is_spared(value: Value) -> bool:
+    return value.nbytes >= REUSED and not jnp.issubdtype(value.dtype, jax.dtypes.extended)
