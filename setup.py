@@ -90,8 +90,28 @@ def wheel_root(wheel: str, file_name: str) -> Path | None:
     return None if found is None else Path(found.locate()).resolve().parents[len(Path(file_name).parts) - 1]
 
 
+def optimised(source: str) -> bool:
+    path = Path(source)
+    return path.name != "module.cc" and path.parent.name != "callback"
+
+
 class BuildOrSkip(build_ext):
     """Says in one line which extension is skipped and why, which would be buried else."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or 2  # no core waits for the last file of an extension
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler._compile
+
+        def compile_as_needed(obj, src, ext, cc_args, extra_postargs, pp_opts) -> None:
+            # What shows things to Python is templates for the most part, and slow to optimise for nothing.
+            quickly = [] if optimised(src) else ["-O1"]
+            compile_one(obj, src, ext, cc_args, [*extra_postargs, *quickly], pp_opts)
+
+        self.compiler._compile = compile_as_needed
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         try:
@@ -102,7 +122,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (entry, program, callback, onednn, kernels):
+    for make in (onednn, kernels, program, callback, entry):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:
