@@ -115,6 +115,7 @@ def measure(name: str, options: argparse.Namespace) -> dict:
     if "stability" in parts:
         with tempfile.TemporaryDirectory() as temporary:
             saved = options.keep or temporary
+            Path(saved).mkdir(parents=True, exist_ok=True)
             for i in range(options.tunings):
                 with tempfile.TemporaryDirectory() as cache:
                     child(name, f"tune {saved}/{i}.json", cache=cache)
