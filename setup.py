@@ -69,6 +69,11 @@ def callback() -> Extension:
     return native_extension("collage_jax._callback", "callback")
 
 
+def openvino() -> Extension:
+    # Needs nothing of OpenVINO: the library is opened at run time.
+    return native_extension("collage_jax._openvino", "openvino")
+
+
 def entry() -> Extension:
     # Without OpenMP: this one is loaded at import, and what loads OpenMP first settles how long its threads spin.
     return Extension(
@@ -122,7 +127,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (onednn, kernels, program, callback, entry):
+    for make in (onednn, kernels, program, callback, openvino, entry):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

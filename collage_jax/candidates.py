@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from . import watch
 from .backends.base import Backend, Proposal, Unsupported
+from .costs import FAULTS, told
 from .graph.canonical import region_key
 from .graph.ir import Graph, Node, Value
 from .graph.region import Region
@@ -15,6 +16,9 @@ from .graph.region import Region
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims", "broadcast_in_dim"})
 
 XLA = "xla"
+
+#: A graph runtime's region of more nodes than this is not timed alone.
+TIMED_ALONE = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +43,16 @@ class Refusal:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """All candidates of a graph, XLA's among them, in a fixed order."""
+    """All candidates of a graph, XLA's among them, in a fixed order.
+
+    ``subgraphs`` are those of graph runtimes that are too large to be timed alone, beside everything they hold: they
+    are tried as parts of whole programs.
+    """
 
     graph: Graph
     chosen_from: tuple[Candidate, ...]
     refusals: tuple[Refusal, ...]
+    subgraphs: tuple[Candidate, ...] = ()
 
 
 def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = ()) -> Candidates:
@@ -54,6 +63,7 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
     """
     frozen = frozenset(frozen)
     found: list[Candidate] = []
+    subgraphs: list[Candidate] = []
     refusals: dict[Refusal, None] = {}
     regions: dict[tuple[int, ...], Region] = {}
     for backend in backends:
@@ -71,9 +81,13 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
                 if refused is not None:
                     refusals[Refusal(region.ops, backend.name, refused.reason)] = None
                     continue
+                if backend.kind == "graph-runtime" and len(region.nodes) > TIMED_ALONE:
+                    subgraphs.append(_candidate(region, backend.name, proposal.label, frozen))
+                    continue
                 region = regions.setdefault(region.indices, region)
                 found.append(_candidate(region, backend.name, proposal.label, frozen))
-    return Candidates(graph, tuple(found + _xla_candidates(graph, regions, frozen)), tuple(refusals))
+    chosen_from = (*found, *_xla_candidates(graph, regions, frozen))
+    return Candidates(graph, chosen_from, tuple(refusals), tuple(subgraphs))
 
 
 def is_wanted(graph: Graph, backends: Iterable[Backend]) -> bool:
@@ -94,8 +108,8 @@ def _proposals(backend: Backend, graph: Graph) -> Iterator[Proposal | Unsupporte
             if not proposal.nodes or not all(node in graph.position for node in proposal.nodes):
                 raise ValueError(f"{proposal.label} must hold nodes of this graph, got {proposal.nodes}")
             yield proposal
-    except Exception as error:  # a broken backend must not break the function
-        yield Unsupported(f"`propose` failed: {type(error).__name__}: {error}")
+    except FAULTS as error:
+        yield Unsupported(f"`propose` failed: {told(error)}")
 
 
 def refusal(backend: Backend, region: Region) -> Unsupported | None:
@@ -108,8 +122,8 @@ def refusal(backend: Backend, region: Region) -> Unsupported | None:
         )
     try:
         refused = backend.supports(region)
-    except Exception as error:  # a broken backend must not break the function
-        return Unsupported(f"`supports` failed: {type(error).__name__}: {error}")
+    except FAULTS as error:
+        return Unsupported(f"`supports` failed: {told(error)}")
     if refused is None or isinstance(refused, Unsupported):
         return refused
     return Unsupported(f"`supports` must return None or Unsupported(reason), got {refused!r}")

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import watch
+from .backends.base import Backend
 from .candidates import XLA, Candidates
 from .costs import Cost, Measured
-from .graph.ir import Graph
+from .graph.ir import Graph, Node
 from .graph.region import Region
 from .lowering import Lowered
 from .measure import inside
@@ -38,6 +39,23 @@ def plans_to_time(
     for name, candidate in plans.items():
         distinct.setdefault(candidate.identity, name)
     return {name: plans[name] for name in distinct.values() if not plans[name].is_plain}
+
+
+def runtime_plans(options: Mapping[Graph, Candidates], root: Graph, backends: Mapping[str, Backend]) -> dict[str, Plan]:
+    """For each graph runtime, the plan for ``root`` that gives it all it takes: the largest regions first."""
+    plans: dict[str, Plan] = {}
+    for name in [n for n, backend in backends.items() if backend.kind == "graph-runtime" and n != XLA]:
+        placed: dict[Graph, list[tuple[Region, str]]] = {}
+        for graph, each in options.items():
+            regions = [c.region for c in (*each.subgraphs, *each.chosen_from) if c.backend == name]
+            covered: set[Node] = set()
+            for region in sorted(regions, key=lambda r: -len(r.nodes)):
+                if covered.isdisjoint(region.nodes):
+                    covered.update(region.nodes)
+                    placed.setdefault(graph, []).append((region, name))
+        if placed:
+            plans[f"all on {name}"] = Plan.of(root, placed)
+    return plans
 
 
 def refined_plan(

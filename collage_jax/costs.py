@@ -42,6 +42,19 @@ class Failed:
 
 Cost: TypeAlias = Measured | Failed
 
+#: What code of others may raise without breaking the function: `sys.exit` too.
+FAULTS = (Exception, SystemExit)
+
+
+def told(error: BaseException) -> str:
+    """What ``error`` is, in one line; whatever its own text does."""
+    try:
+        lines = str(error).strip().splitlines() or [""]
+    except Exception:
+        lines = ["its text cannot be had"]
+    # What Python called by XLA raised comes as its whole traceback, the reason last.
+    return f"{type(error).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"
+
 
 @dataclass(frozen=True)
 class CostKey:

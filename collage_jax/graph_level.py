@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -83,11 +83,11 @@ class GraphLevel:
         self._plans[name] = plan
         return self._trials.enter(name, lambda: self._build(plan))
 
-    def improve(self, deadline: float, seed: int = 0) -> None:
-        """Search around the best plan that takes part; the best one found takes part from then on."""
+    def improve(self, names: Collection[str], deadline: float, seed: int = 0) -> None:
+        """Search around the best plan of ``names`` that takes part; the best one found takes part from then on."""
         begin = time.perf_counter()
         times = self._timed(self._trials.names)
-        placed = {name: us for name, us in times.items() if name != XLA_ALONE}
+        placed = {name: us for name, us in times.items() if name in names}
         if not placed:
             return
         self._anchor = anchor = min(placed, key=placed.__getitem__)
@@ -107,7 +107,7 @@ class GraphLevel:
             seeds=near.seeds,
             groups=near.groups,
             labels=near.labels,
-            predicted=lambda genome: correction.predict(self.features(near.plan(genome))) or 1e-9,
+            predicted=lambda genome: correction.predict(self.features(near.plan(genome, together=False))) or 1e-9,
             seed=seed,
             offspring=OFFSPRING,
             patience=PATIENCE,
@@ -145,9 +145,14 @@ class GraphLevel:
         return Features(sums, sum(a != b for a, b in pairwise(owners)))
 
     def _cost_us(self, graph: Graph, region: Region, name: str) -> float:
+        """What ``region`` takes alone; where that is not known, what its operations take XLA."""
         key = self._keys.get((id(graph), region.indices, name))
         cost = None if key is None else self._costs.get((key, name))
-        return max(0.0, cost.median_us) if isinstance(cost, Measured) else 0.0
+        if isinstance(cost, Measured):
+            return max(0.0, cost.median_us)
+        if len(region.nodes) == 1:
+            return 0.0
+        return sum(self._cost_us(graph, Region.of(graph, (node,)), XLA) for node in region.nodes)
 
     def _timed(self, names: Sequence[str]) -> dict[str, float]:
         """Microseconds of programs, those in ``names`` and XLA alone."""

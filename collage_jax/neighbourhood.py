@@ -71,15 +71,15 @@ class Neighbourhood:
         runtimes = [name for name, backend in self.backends.items() if backend.kind == "graph-runtime" and name != XLA]
         return list(dict.fromkeys([(0,) * len(self.genes), *map(self.genome_of, runtimes)]))
 
-    def plan(self, genome: Genome) -> Plan:
-        """What ``genome`` stands for."""
+    def plan(self, genome: Genome, together: bool = True) -> Plan:
+        """What ``genome`` stands for; unless ``together``, with what a graph runtime gets still in pieces."""
         placed: dict[Graph, list[tuple[Region, str]]] = defaultdict(list)
         given: dict[Graph, dict[str, list[Region]]] = defaultdict(lambda: defaultdict(list))
         for gene, choice in zip(self.genes, genome, strict=True):
             name = gene.names[choice]
             if name == XLA:
                 continue
-            runtime = self.backends[name].kind == "graph-runtime"
+            runtime = together and self.backends[name].kind == "graph-runtime"
             (given[gene.graph][name] if runtime else placed[gene.graph]).extend(
                 gene.regions if runtime else [(region, name) for region in gene.regions]  # type: ignore[arg-type]
             )
@@ -131,7 +131,7 @@ def _genes(
 ) -> Iterator[Gene]:
     by_region: dict[tuple[int, ...], dict[str, str]] = defaultdict(dict)
     taken: dict[str, set[Node]] = defaultdict(set)
-    for candidate in options.chosen_from:
+    for candidate in (*options.chosen_from, *options.subgraphs):
         by_region[candidate.region.indices][candidate.backend] = candidate.key
         if backends[candidate.backend].kind == "graph-runtime" and candidate.backend != XLA:
             taken[candidate.backend].update(candidate.region.nodes)

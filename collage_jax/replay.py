@@ -22,8 +22,13 @@ class Mismatch(ValueError):
 def plan_of(placement: Placement, problem: Problem, backends: Mapping[str, Backend]) -> tuple[Plan, tuple[str, ...]]:
     """The plan that ``placement`` stands for, and notes on the regions that have to stay with XLA instead.
 
-    Raises ``Mismatch`` if its regions are not those of ``problem``.
+    Raises ``Mismatch`` if ``problem`` is not what it was made for.
     """
+    if placement.program and placement.program != problem.key:
+        raise Mismatch(
+            "the placement was made for another program (other operations, shapes, dtypes or frozen arguments, or "
+            "traced by another version of JAX); let this one be tuned again without `placement`, and save that"
+        )
     notes: list[str] = []
     placed: dict[Graph, list[tuple[Region, str]]] = defaultdict(list)
     for region in placement.regions:

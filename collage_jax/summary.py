@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from .candidates import XLA, Candidate, Candidates
+from .candidates import XLA, Candidate, Candidates, Refusal
 from .costs import Cost, Failed, Measured
 from .graph.canonical import region_key
 from .graph.ir import Graph, Value
@@ -13,7 +13,14 @@ from .graph.region import Region
 from .placement import Edges, Place, PlacedRegion
 from .plan import Plan
 
-NOT_MEASURED = Measured(0.0, runs=0, note="part of XLA's program; not measured alone")
+LEFT = Measured(0.0, runs=0, note="part of XLA's program; not measured alone")
+LARGE = Measured(0.0, runs=0, note="timed as part of whole programs; not measured alone")
+
+#: A region with more arrays than this on one side is described by the first of them.
+LISTED = 6
+
+#: Of a backend that was not chosen anywhere, so many candidates are told of.
+REASONS = 5
 
 
 def placed_regions(
@@ -42,8 +49,34 @@ def placed_regions(
                 rows[key, backend] = replace(known, count=known.count + 1, places=(*known.places, place))
             else:
                 label = group[backend].label if backend != XLA and backend in group else "+".join(region.ops)
-                rows[key, backend] = _row(region, backend, label, _group_costs(group, costs), key, place)
+                known_costs = {} if _is_large(options[graph], group.get(backend)) else _group_costs(group, costs)
+                rows[key, backend] = _row(region, backend, label, known_costs, key, place)
     return tuple(rows.values())
+
+
+def left_out(
+    rows: Collection[PlacedRegion], options: Collection[Candidates], costs: Mapping[tuple[str, str], Cost]
+) -> Iterator[Refusal]:
+    """Why backends that stand in none of ``rows`` are not there: what became of their candidates."""
+    seen = {name for row in rows for name in (row.backend, *row.alternatives)}
+    told_of: dict[str, dict[Refusal, None]] = {}
+    for each in options:
+        for candidate in each.chosen_from:
+            name = candidate.backend
+            if name in seen or (cost := costs.get((candidate.key, name))) is None:
+                continue
+            reasons = told_of.setdefault(name, {})
+            if len(reasons) < REASONS:
+                reasons[Refusal(candidate.region.ops, name, _fate(cost, costs.get((candidate.key, XLA))))] = None
+    for reasons in told_of.values():
+        yield from reasons
+
+
+def _fate(cost: Cost, of_xla: Cost | None) -> str:
+    if isinstance(cost, Failed):
+        return f"{cost.stage}: {cost.reason}"
+    beside = f", XLA {of_xla.median_us:.1f} us" if isinstance(of_xla, Measured) else ""
+    return f"right, but not chosen: {cost.median_us:.1f} us{beside}"
 
 
 def edges_of(graph: Graph) -> Edges:
@@ -61,9 +94,13 @@ def _placed(plan: Plan) -> Iterator[tuple[Graph, tuple[tuple[Region, str], ...]]
 
 def _by_region(candidates: Candidates) -> dict[tuple[int, ...], dict[str, Candidate]]:
     found: dict[tuple[int, ...], dict[str, Candidate]] = {}
-    for candidate in candidates.chosen_from:
+    for candidate in (*candidates.chosen_from, *candidates.subgraphs):
         found.setdefault(candidate.region.indices, {})[candidate.backend] = candidate
     return found
+
+
+def _is_large(candidates: Candidates, candidate: Candidate | None) -> bool:
+    return candidate is not None and candidate in candidates.subgraphs
 
 
 def _group_costs(group: Mapping[str, Candidate], costs: Mapping[tuple[str, str], Cost]) -> dict[str, Cost]:
@@ -72,6 +109,11 @@ def _group_costs(group: Mapping[str, Candidate], costs: Mapping[tuple[str, str],
 
 
 def _row(region: Region, backend: str, label: str, costs: dict[str, Cost], key: str, place: Place) -> PlacedRegion:
-    cost = costs.pop(backend, NOT_MEASURED)
-    shapes = f"{', '.join(map(repr, region.entries))} -> {', '.join(map(repr, region.exits))}"
+    cost = costs.pop(backend, LEFT if backend == XLA else LARGE)
+    shapes = f"{_listed(region.entries)} -> {_listed(region.exits)}"
     return PlacedRegion(backend, region.ops, label, cost, costs, shapes, 1, key, (place,))
+
+
+def _listed(values: Sequence[Value]) -> str:
+    more = f" and {len(values) - LISTED} more" if len(values) > LISTED else ""
+    return ", ".join(map(repr, values[:LISTED])) + more

@@ -15,7 +15,7 @@ from . import _compat, device
 from .backends import registry
 from .backends.base import Backend
 from .candidates import XLA, Candidates, find
-from .contenders import plans_to_time, refined_plan
+from .contenders import plans_to_time, refined_plan, runtime_plans
 from .costs import CostStore
 from .graph.ir import Graph
 from .graph_level import Decided, GraphLevel
@@ -27,7 +27,7 @@ from .plan import Plan
 from .pricing import Prices, price
 from .problem import Problem
 from .search.op_level import Charges, choose
-from .summary import edges_of, placed_regions
+from .summary import edges_of, left_out, placed_regions
 
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9
@@ -86,7 +86,7 @@ def tune(
     options = {g: find(g, allowed, problem.split.kept if g is each else ()) for g in graphs.values()}
     refusals = tuple(r for o in options.values() for r in o.refusals)
     prices = Prices({}, 0)
-    if not any(c.backend != XLA for o in options.values() for c in o.chosen_from):
+    if not any(c.backend != XLA for o in options.values() for c in (*o.chosen_from, *o.subgraphs)):
         decided = Decided(None, whole.stay("No backend wants any part of this function."))
     elif problem.has_effects:
         decided = Decided(None, whole.stay("The function has side effects, so it cannot be run to be timed."))
@@ -101,7 +101,7 @@ def tune(
         totals = (sum(row.total_us for row in rows),) * 2
     return Placement(
         regions=rows if prices.costs else (),
-        refusals=refusals,
+        refusals=(*refusals, *left_out(rows, options.values(), prices.costs)),
         uncorrected_us=totals[0],
         predicted_us=totals[1],
         measured_us=decided.outcome.measured_us,
@@ -143,7 +143,8 @@ def _decided(
     op_level = Plan.of(each, {g: choose(o, prices.costs, charges).placed for g, o in options.items()})
     unbroken = Plan.of(each, {g: choose(o, prices.costs, charges.unbroken()).placed for g, o in options.items()})
     plans = plans_to_time(op_level, unbroken, options, prices.costs, only_one=settings.tune != "two-level")
-    if not plans:
+    whole_runtimes = runtime_plans(options, each, backends) if settings.tune == "two-level" else {}
+    if not plans and not whole_runtimes:
         return Decided(None, whole.stay(prices.why_plain))
     if settings.tune == "cached":
         note = "Placed from known costs; nothing was timed."
@@ -152,16 +153,16 @@ def _decided(
     build = partial(lower, split=problem.split, backends=backends)
     notes: list[str] = []
     try:
-        if settings.tune == "two-level":
+        if settings.tune == "two-level" and plans:
             timed = partial(build, timed=True)
             plans |= refined_plan(plans, options[each], prices.costs, timed, arrays, deadline, barred.programs, notes)
         trials = whole.Trials(*arrays, reference, settings.tolerance)
         trials.notes[:0] = notes
         level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)
-        for name, plan in plans.items():
+        for name, plan in {**whole_runtimes, **plans}.items():
             level.enter(name, plan)
         if settings.tune == "two-level":
-            level.improve(deadline)
+            level.improve(list(plans), deadline)
         return level.decide(deadline)
     except KeyboardInterrupt:
         return Decided(None, whole.stay("Interrupted before whole programs were compared: XLA alone is used."))

@@ -56,7 +56,7 @@ def use(
     monkeypatch.setattr(regions, "call_overhead_s", lambda arguments: 0.0)
     timing = Timing(ours_s if whole_s is None else whole_s, xla_s)
     monkeypatch.setattr(whole, "race", timing)
-    monkeypatch.setattr(GraphLevel, "improve", lambda level, deadline: None)
+    monkeypatch.setattr(GraphLevel, "improve", lambda level, names, deadline: None)
     return timing
 
 

@@ -138,7 +138,7 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
     level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
     assert level.enter("op-level", near.base)
     assert all(name != "runtime" for _, name in near.base.placed)
-    level.improve(float("inf"))
+    level.improve(["op-level"], float("inf"))
     decided = level.decide(float("inf"))
     assert {name for _, name in decided.plan.placed} == {"runtime"}
     assert decided.outcome.measured_us == pytest.approx(1e3)

@@ -26,6 +26,10 @@ class Unsupported:
 
     reason: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.reason, str):
+            raise TypeError(f"Unsupported(reason) takes a text, got {self.reason!r}")
+
     def __bool__(self) -> bool:
         return False
 
@@ -71,6 +75,8 @@ class Backend(ABC):
     platforms: tuple[str, ...] = ("cpu",)
     patterns: Sequence[Pattern] = ()
     rule: FusionRule | None = None
+    #: What the instance held when it was registered, as a hash; goes to other processes with it.
+    _state: str = ""
 
     def available(self) -> Unsupported | None:
         """None if the backend can be used in this process, else why not."""
@@ -79,9 +85,10 @@ class Backend(ABC):
     def version(self) -> str:
         """Version of the backend and of the libraries whose speed it has; part of every cost's key.
 
-        By default a hash of the file that defines the backend, so that a change there is measured anew.
+        By default a hash of the file that defines the backend, and of what the instance held when it was registered,
+        so that a change is measured anew.
         """
-        return source_version(type(self))
+        return f"{source_version(type(self))} {self._state}".strip()
 
     def takes(self, node: Node) -> Unsupported | bool | None:
         """Whether a graph runtime takes ``node``: True or None, or else why not."""

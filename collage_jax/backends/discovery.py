@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -88,6 +88,8 @@ def check(backend: Any) -> None:
         raise ValueError(f"{kind}.kind must be one of {', '.join(map(repr, KINDS))}, got {backend.kind!r}")
     if isinstance(backend.platforms, str) or not all(isinstance(p, str) for p in backend.platforms):
         raise TypeError(f"{kind}.platforms must be a tuple of names, got {backend.platforms!r}; such as ('cpu',)")
+    if not isinstance(backend.patterns, Sequence):
+        raise TypeError(f"{kind}.patterns must be a list of Patterns, got {backend.patterns!r}")
     for pattern in backend.patterns:
         if not isinstance(pattern, Pattern):
             raise TypeError(

@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 
+from ..costs import FAULTS, told
 from . import discovery
-from .base import Backend
+from .base import Backend, Unsupported
 from .discovery import REFERENCE
+from .source import state_version
 
 #: What ``register_backend`` made known in this process.
 _registered: dict[str, Backend] = {}
@@ -44,6 +46,7 @@ def register_backend(backend: Backend) -> None:
     discovery.check(backend)
     if backend.name in _known():
         raise ValueError(f"a backend called {backend.name!r} is there already; unregister it first, or choose a name")
+    backend._state = state_version(backend)
     _registered[backend.name] = backend
 
 
@@ -111,10 +114,13 @@ def why_unavailable(backend: Backend) -> str | None:
         return f"runs on {', '.join(backend.platforms)}, and JAX's default backend is {platform}"
     try:
         refusal = backend.available()
-        if refusal is None:
-            backend.version()  # part of every cost's key, so it must not fail later
-    except Exception as error:  # a broken backend must not break the function
-        return f"{type(error).__name__}: {error}"
+        if refusal is not None and not isinstance(refusal, Unsupported):
+            raise TypeError(f"`available` must return None or Unsupported(reason), got {refusal!r}")
+        # Part of every cost's key, so it must not fail later.
+        if refusal is None and not isinstance(version := backend.version(), str):
+            raise TypeError(f"`version` must return a text, got {version!r}")
+    except FAULTS as error:
+        return told(error)
     return None if refusal is None else refusal.reason
 
 

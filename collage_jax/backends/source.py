@@ -8,6 +8,19 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import CodeType
+from typing import Any
+
+from ..host_functions import Digest
+
+
+def state_version(backend: Any) -> str:
+    """A hash of what the instance holds, and of what its class does as far as its own package says."""
+    kind = type(backend)
+    own = {k: v for k, v in vars(kind).items() if not k.startswith("__") and not k.startswith("_abc")}
+    try:
+        return Digest(kind.emit).of([own, vars(backend)]).hex()[:12]
+    except Exception:  # what cannot be read counts by the file alone
+        return ""
 
 
 @cache

@@ -12,10 +12,10 @@ import jax
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate
-from ..costs import Cost, CostKey, Failed
-from .compare import largest_error, other_form, tolerance
+from ..costs import FAULTS, Cost, CostKey, Failed, told
+from .compare import largest_error, tolerance
 from .inputs import draw
-from .running import Runner, lowered
+from .running import OtherForm, Runner, lowered
 
 #: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
 SLOWEST = 20.0
@@ -52,13 +52,15 @@ def checked(
                 building[name] = pool.submit(_announced, step, traced)
                 if one_by_one:
                     wait([building[name]])
-            except Exception as error:
-                costs[name] = Failed("compile", first_line(error))
+            except OtherForm as error:
+                costs[name] = Failed("verify", str(error))
+            except FAULTS as error:
+                costs[name] = Failed("compile", told(error))
         for name, future in building.items():
             try:
                 runners[name] = future.result()
-            except Exception as error:
-                costs[name] = Failed("compile", first_line(error))
+            except FAULTS as error:
+                costs[name] = Failed("compile", told(error))
     if XLA not in runners:
         costs |= {name: Failed("verify", UNCHECKED) for name in runners}
         return costs, {}, {}, arrays
@@ -67,7 +69,7 @@ def checked(
         _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
         _verify(group, runners, costs, errors, arrays, key_of)
     except _ReferenceFailed as error:
-        costs[XLA] = Failed("run", first_line(error.__cause__ or error))
+        costs[XLA] = Failed("run", told(error.__cause__ or error))
         costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
         return costs, {}, {}, arrays
     return costs, runners, errors, arrays
@@ -104,19 +106,12 @@ def _verify(
             with watch.at(step_of(group[name], "run", key_of, limit_s)):
                 got = jax.block_until_ready(runners[name].ready(arrays)())
             error = largest_error(got, wanted)
-        except Exception as failure:
-            costs[name] = Failed("run", first_line(failure))
+        except FAULTS as failure:
+            costs[name] = Failed("run", told(failure))
             del runners[name]
             continue
         errors[name] = max(error, errors.get(name, 0.0))
         if not error <= allowed:
             differs = f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
-            costs[name] = Failed("verify", other_form(got, wanted) or differs)
+            costs[name] = Failed("verify", differs)
             del runners[name]
-
-
-def first_line(error: BaseException) -> str:
-    """``error`` in short."""
-    lines = str(error).strip().splitlines() or [""]
-    # What Python called by XLA raised comes as its whole traceback, the reason last.
-    return f"{type(error).__name__}: {lines[-1] if 'Traceback' in lines[0] else lines[0]}"

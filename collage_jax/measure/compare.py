@@ -45,9 +45,14 @@ def largest_error(got: Sequence[Any], wanted: Sequence[Any]) -> float:
 
 
 def other_form(got: Sequence[Any], wanted: Sequence[Any]) -> str | None:
-    """How the shapes and dtypes of two results differ, or None if they are the same."""
-    forms = [", ".join(f"{a.dtype}{list(a.shape)}" for a in arrays) for arrays in (got, wanted)]
+    """How the shapes and dtypes of two results differ, or None if they do not; ``got`` may be anything."""
+    forms = [", ".join(map(_form, arrays)) for arrays in (got, wanted)]
     return None if forms[0] == forms[1] else f"returns {forms[0] or 'nothing'}, XLA {forms[1]}"
+
+
+def _form(array: Any) -> str:
+    is_array = hasattr(array, "dtype") and hasattr(array, "shape")
+    return f"{array.dtype}{list(array.shape)}" if is_array else f"a {type(array).__name__}"
 
 
 def tolerance(region: Region) -> float:

@@ -21,9 +21,9 @@ import numpy as np
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
-from ..costs import Cost, CostStore, Failed, Measured
+from ..costs import FAULTS, Cost, CostStore, Failed, Measured, told
 from ..graph.ir import Node
-from .checking import UNCHECKED, Group, KeyOf, checked, first_line, step_of
+from .checking import UNCHECKED, Group, KeyOf, checked, step_of
 from .compare import reduction_length
 from .race import BrokeDown, quartile_spread, race
 
@@ -160,7 +160,7 @@ def _times(
             return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda c: c[0], step=step)
         except BrokeDown as error:
             i, name = error.name
-            costs[i][name] = Failed("run", first_line(error.__cause__ or error))
+            costs[i][name] = Failed("run", told(error.__cause__ or error))
             del calls[i, name]
     return {}
 
@@ -168,10 +168,13 @@ def _times(
 def _own_cost(candidate: Candidate, backend: Backend, failed: dict[str, Cost]) -> Measured | None:
     """What the backend itself says of its kernel, if it does."""
     try:
-        return backend.cost(candidate.region)
-    except Exception as error:
-        failed[candidate.backend] = Failed("run", f"`cost` failed: {first_line(error)}")
+        own = backend.cost(candidate.region)
+        if own is not None and not (isinstance(own, Measured) and 0 <= own.median_us < float("inf")):
+            raise TypeError(f"`cost` must return None or Measured with a time that is not negative, got {own!r}")
+    except FAULTS as error:
+        failed[candidate.backend] = Failed("run", f"`cost` failed: {told(error)}")
         return None
+    return own
 
 
 @lru_cache

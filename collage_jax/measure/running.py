@@ -17,6 +17,8 @@ import jax.numpy as jnp
 from ..backends.base import Backend
 from ..candidates import Candidate
 from ..graph.ir import Value
+from ..graph.region import Region
+from .compare import other_form
 
 #: Results of at least this many bytes are written to memory that was used before.
 REUSED = 1 << 20
@@ -48,36 +50,45 @@ class Runner:
         def call() -> tuple[Any, ...]:
             nonlocal spares
             results = self.call(spares, *operands)
-            spares = tuple(results[place] for place, _ in self.spared if place < len(results))
+            spares = tuple(results[place] for place, _ in self.spared)
             return results
 
         return call
 
 
+class OtherForm(Exception):
+    """A kernel gives arrays of other shapes or dtypes than XLA; the message says which."""
+
+
 def lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> Callable[[], Runner]:
-    """Trace ``candidate``; the result compiles it."""
+    """Trace ``candidate``; the result compiles it. Raises ``OtherForm`` where it cannot be right."""
     region = candidate.region
     is_frozen = tuple(v in candidate.frozen for v in region.entries)
     spared = tuple((i, v) for i, v in enumerate(region.exits) if _is_spared(v))
     spares = tuple(jax.ShapeDtypeStruct(value.shape, value.dtype) for _, value in spared)
     kernel = backend.emit_frozen(region, candidate.frozen) if any(is_frozen) else None
     if kernel is None:
-        traced = _into(backend.emit(region)).lower(spares, *arrays)
+        traced = _lowered_into(backend.emit(region), region, spares, arrays)
         return lambda: Runner(traced.compile(), None, is_frozen, spared)
     prepare = jax.jit(kernel.prepare).lower(*(a for a, f in zip(arrays, is_frozen, strict=True) if f))
     others = (a for a, f in zip(arrays, is_frozen, strict=True) if not f)
-    traced = _into(kernel.run).lower(spares, *prepare.out_info, *others)
+    traced = _lowered_into(kernel.run, region, spares, (*prepare.out_info, *others))
     return lambda: Runner(traced.compile(), prepare.compile(), is_frozen, spared)
 
 
-def _into(function: Callable[..., Any]) -> Any:
-    """``function`` jitted so that XLA writes what it can to the arrays that it is given first."""
+def _lowered_into(
+    function: Callable[..., Any], region: Region, spares: tuple[Any, ...], operands: Sequence[Any]
+) -> Any:
+    """``function`` lowered so that XLA writes its large results to the arrays that it is given first."""
 
     def run(spares: tuple[Any, ...], *operands: Any) -> tuple[Any, ...]:
         result = function(*operands)
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
-    return jax.jit(run, donate_argnums=0, keep_unused=True)
+    traced = jax.jit(run, donate_argnums=0, keep_unused=True).trace(spares, *operands)
+    if reason := other_form(traced.out_info, region.exits):
+        raise OtherForm(reason)
+    return traced.lower()
 
 
 def _is_spared(value: Value) -> bool:

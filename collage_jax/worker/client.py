@@ -53,12 +53,17 @@ class Client:
             for _ in range(WORKERS):
                 try:
                     done = self._attempt(data, Go(barred, deadline), store, progress, deadline + OVERTIME_S)
+                except NoWorker:
+                    raise
                 except _Ended as end:
                     ended.append(end.reason)
                     if not end.steps and barred.one_by_one:
                         break  # again, and again nothing is to blame
                     barred = _learnt(barred, end, store)
                     continue
+                except BaseException:
+                    self._end()  # it may be in the middle of a message: the next one would be taken for its rest
+                    raise
                 if done.placement is None:
                     note = f"Tuning failed: {done.failure.strip().splitlines()[-1]}"
                     return Placement((), notes=(note,), is_final=False)
@@ -70,9 +75,12 @@ class Client:
     def close(self) -> None:
         """End the worker."""
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
-                self._process = None
+            self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
 
     def _attempt(
         self, data: bytes, go: Go, store: CostStore, progress: Callable[[str, int, int], None], latest: float

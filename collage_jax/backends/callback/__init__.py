@@ -14,7 +14,7 @@ import jax
 
 from ...graph.ir import Graph
 from ...graph.region import Region
-from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered
+from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered, unregister
 from ...patterns.matcher import Matcher
 from ..base import Backend, Proposal, Unsupported
 from .binding import Binding, Fixed, bind, matches
@@ -37,10 +37,12 @@ class Callback(Backend):
     def version(self) -> str:
         return sha256(" ".join(kernel.version for kernel in registered()).encode()).hexdigest()[:16]
 
-    def portable(self) -> tuple[CallbackKernel, ...] | None:
-        return registered() or None
+    def portable(self) -> tuple[CallbackKernel, ...]:
+        return registered()
 
     def adopt(self, state: Any) -> None:
+        for kernel in registered():  # some may be gone where `state` is from, or be others of the same name
+            unregister(kernel.name)
         for kernel in state:
             register(kernel)
 

@@ -39,7 +39,7 @@ def _load() -> ModuleType | Unsupported:
     try:
         with short_spinning():
             # The extension asks for this soname and has no search path, so it must be there already. It stays out of
-            # the process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch, OpenVINO).
+            # the process-wide scope, where its symbols could stand in for those of another oneDNN (PyTorch has one).
             ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
         return Unsupported(f"oneDNN cannot be opened: {error}")

@@ -1,0 +1,41 @@
+"""Convolutions in one to three dimensions, in groups and with gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ....graph.ir import Node
+from ..tensors import Model, Refused, Tensor, shape_of
+
+
+def _convolution(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
+    params, numbers = node.params, node.params["dimension_numbers"]
+    spatial = node.out.ndim - 2
+    padding = [(int(low), int(high)) for low, high in params["padding"]]
+    if not 1 <= spatial <= 3:
+        raise Refused(f"a convolution has one to three spatial dimensions, got {spatial}")
+    if params["batch_group_count"] != 1:
+        raise Refused(f"groups are of channels alone, got {params['batch_group_count']} of the batch")
+    if any(int(d) != 1 for d in params["lhs_dilation"]):
+        raise Refused(f"the image has no gaps, got lhs_dilation {list(params['lhs_dilation'])}")
+    if any(low < 0 or high < 0 for low, high in padding):
+        raise Refused(f"padding is not negative, got {padding}")
+    image = model.ordered(model.full(inputs[0], node.inputs[0]), numbers.lhs_spec).output
+    kernel = model.ordered(model.full(inputs[1], node.inputs[1]), numbers.rhs_spec).output
+    attributes = (
+        list(map(int, params["window_strides"])),
+        [low for low, _ in padding],
+        [high for _, high in padding],
+        list(map(int, params["rhs_dilation"])),
+    )
+    groups = int(params["feature_group_count"])
+    if groups == 1:
+        made = model.node("convolution", image, kernel, *attributes)
+    else:
+        outputs, inside, *window = shape_of(kernel)
+        parted = model.reshaped(kernel, [groups, outputs // groups, inside, *window])
+        made = model.node("group_convolution", image, parted, *attributes)
+    return [Tensor(made, tuple(numbers.out_spec))]
+
+
+CONVERTERS = {"conv_general_dilated": _convolution}

@@ -1,0 +1,37 @@
+// Compiled models by what they were made of.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "compiled.h"
+#include "recipe.h"
+
+namespace collage::openvino {
+
+// What a model and its weights are, by content: 128 bits of a hash.
+using Token = std::array<uint64_t, 2>;
+
+Token TokenOf(const Recipe& recipe, const std::vector<const void*>& weights);
+
+// A recipe with the models last made from it. It keeps as many as a function keeps sets of frozen arguments, and some.
+class Models {
+ public:
+  explicit Models(Recipe recipe) : recipe_(std::make_shared<const Recipe>(std::move(recipe))) {}
+
+  const Recipe& recipe() const { return *recipe_; }
+
+  // The model of these weights, made now if nobody in the process has it. It lives as long as one of those who asked
+  // for it, or as it is among the last that anybody asked for.
+  std::shared_ptr<Compiled> Find(const Token& token, const std::vector<const void*>& weights);
+
+ private:
+  std::shared_ptr<const Recipe> recipe_;
+  std::mutex mutex_;
+  std::vector<std::pair<Token, std::shared_ptr<Compiled>>> kept_;  // the latest first
+};
+
+}  // namespace collage::openvino
