@@ -42,6 +42,8 @@ def text_of(package: Any, region: Region, frozen: Collection[Value], threads: in
     for i, value in enumerate(weights):
         _fix(parameters[f"w{i}"], value, offset)
         offset += _aligned(value.nbytes)
+    for i, layer in enumerate(root.iter("layer")):
+        layer.set("name", f"n{i}")  # OpenVINO's own names count what the process has made so far
     lists = {"weights": weights, "inputs": inputs, "outputs": region.exits}
     arrays = [f"{name}={','.join(map(_array, values))}" for name, values in lists.items() if values]
     return Text(
