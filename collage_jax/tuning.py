@@ -31,8 +31,6 @@ from .summary import edges_of, left_out, placed_regions
 
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9
-#: The share that measuring regions may take.
-REGIONS = 0.75
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def tune(
         decided = Decided(None, whole.stay("The function has side effects, so it cannot be run to be timed."))
     else:
         known_only = settings.tune == "cached"
-        until = 0.0 if known_only else min(deadline, begin + REGIONS * settings.budget_s)
+        until = 0.0 if known_only else deadline
         prices = price(options.values(), backends, store, until, barred.one_by_one)
         decided = _decided(problem, arguments, reference, settings, backends, options, prices, barred, deadline)
     totals = decided.uncorrected_us, decided.predicted_us
