@@ -6,6 +6,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,12 @@ def extension(name: str) -> ModuleType:
     for part in inner:
         module = getattr(module, part)
     return module
+
+
+def file_of(wheel: str, pattern: str) -> Path | None:
+    """The first file of ``wheel`` that ``pattern`` matches; ``PackageNotFoundError`` where it is not installed."""
+    file = next((file for file in metadata.files(wheel) or () if file.match(pattern)), None)
+    return None if file is None else Path(str(file.locate())).resolve()
 
 
 def hint() -> str:

@@ -52,3 +52,13 @@ def registered():
     yield register
     for name in names:
         collage_jax.unregister_backend(name)
+
+
+@pytest.fixture
+def compilation_cache(tmp_path):
+    """The environment of a process that keeps every compiled program in one folder."""
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }

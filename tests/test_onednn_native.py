@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -456,7 +455,7 @@ def test_an_empty_batch_is_no_work():
     assert got.shape == (0, 2)
 
 
-def test_another_process_runs_the_program_from_the_compilation_cache(tmp_path):
+def test_another_process_runs_the_program_from_the_compilation_cache(compilation_cache):
     program = textwrap.dedent(f"""
         import jax, jax.numpy as jnp
         from collage_jax.backends.onednn import library
@@ -468,15 +467,10 @@ def test_another_process_runs_the_program_from_the_compilation_cache(tmp_path):
         f = jax.jit(lambda x, w: call(x, w, spec={MATMUL!r}, version=onednn.version()))
         print(float(f(jnp.ones((4, 8)), jnp.ones((8, 2))).sum()), sum(hits) > 0)
     """)
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
     for hit in (False, True):
         done = subprocess.run(
             [sys.executable, "-P", "-c", program],
-            env=environment,
+            env=compilation_cache,
             capture_output=True,
             text=True,
             timeout=120,

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +16,7 @@ from jax import lax
 
 import collage_jax
 from collage_jax.backends.base import Unsupported
-from collage_jax.backends.openvino import BACKEND, library
+from collage_jax.backends.openvino import BACKEND
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -329,14 +326,11 @@ print(float(np.abs(got - np.tanh(x @ w) * 2).max()) < 1e-6, sum(hits) > 1)
 """
 
 
-def test_another_process_runs_the_program_from_the_compilation_cache(tmp_path):
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+def test_another_process_runs_the_program_from_the_compilation_cache(compilation_cache):
     command = [sys.executable, "-P", "-c", PROGRAM]
-    said = [subprocess.run(command, env=environment, capture_output=True, text=True, check=False) for _ in range(2)]
+    said = [
+        subprocess.run(command, env=compilation_cache, capture_output=True, text=True, check=False) for _ in range(2)
+    ]
     assert [done.stdout.split() for done in said] == [["True", "False"], ["True", "True"]], said
 
 
@@ -345,34 +339,3 @@ def test_openvino_sends_no_statistics():
     program = PROGRAM + "assert 'openvino' in sys.modules and 'openvino_telemetry' not in sys.modules"
     done = subprocess.run([sys.executable, "-P", "-W", "error", "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture
-def looked_for_again():
-    node = trace_function(jnp.tanh, normal(3)).nodes[0]
-    for found in (library._load, library._package):
-        found.cache_clear()
-    yield node
-    for found in (library._load, library._package):
-        found.cache_clear()
-
-
-def test_a_missing_package_is_a_reason(looked_for_again, monkeypatch):
-    def missing(name):
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "files", missing)
-    assert "pip install openvino" in BACKEND.available().reason
-    assert "pip install openvino" in BACKEND.takes(looked_for_again).reason
-
-
-def test_a_damaged_package_is_a_reason(looked_for_again, monkeypatch, tmp_path):
-    class File(type(Path())):
-        def locate(self):
-            return tmp_path / self.name
-
-    monkeypatch.setattr(metadata, "files", lambda name: [File("libs/libopenvino_c.so.2641")])
-    assert "damaged" in BACKEND.available().reason
-    monkeypatch.setattr(metadata, "files", lambda name: [])
-    library._load.cache_clear()
-    assert "has no libopenvino_c.so" in BACKEND.available().reason

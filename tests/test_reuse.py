@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -68,16 +67,11 @@ PROGRAM = textwrap.dedent("""
 
 
 @pytest.mark.skipif(not BACKENDS, reason="there is no backend but XLA here")
-def test_another_process_runs_a_placed_program_from_the_compilation_cache(tmp_path):
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
+def test_another_process_runs_a_placed_program_from_the_compilation_cache(compilation_cache):
     command = [sys.executable, "-P", "-c", PROGRAM]
     printed = []
     for _ in range(2):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        done = subprocess.run(command, env=compilation_cache, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout.rsplit(maxsplit=2))
     (made, is_right, first_hit), (found, is_right_again, second_hit) = printed

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <mutex>
 #include <stdexcept>
 
@@ -9,8 +10,7 @@ namespace collage::openvino {
 namespace {
 
 std::mutex opening;
-Api api = {};
-bool is_open = false;
+std::atomic<const Api*> opened = nullptr;
 
 template <typename Function>
 void Find(void* library, const char* name, Function& function) {
@@ -22,7 +22,7 @@ void Find(void* library, const char* name, Function& function) {
 
 void Open(const std::string& path) {
   std::lock_guard<std::mutex> lock(opening);
-  if (is_open) return;
+  if (opened != nullptr) return;
   // Its symbols stay out of the process-wide scope, where they could stand in for those of another oneDNN.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw std::runtime_error(dlerror());
@@ -41,14 +41,14 @@ void Open(const std::string& path) {
   Find(library, "ov_tensor_free", found.tensor_free);
   Find(library, "ov_get_error_info", found.error_info);
   found.last_error = reinterpret_cast<const char* (*)()>(dlsym(library, "ov_get_last_err_msg"));
-  api = found;
-  is_open = true;
+  opened = new Api(found);  // as long as the process, as the library
 }
 
 const Api& Library() {
-  std::lock_guard<std::mutex> lock(opening);
-  if (!is_open) throw std::runtime_error("OpenVINO was not opened in this process: import collage_jax and use its backend");
-  return api;
+  const Api* api = opened;
+  if (api == nullptr)
+    throw std::runtime_error("OpenVINO was not opened in this process: import collage_jax and use its backend");
+  return *api;
 }
 
 void Check(Status status, const char* doing) {

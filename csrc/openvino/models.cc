@@ -56,12 +56,12 @@ Process& TheProcess() {
 }
 
 std::shared_ptr<Compiled> Everywhere(const Token& token, const std::shared_ptr<const Recipe>& recipe,
-                                     const std::vector<const void*>& weights) {
+                                     const WeightsOf& weights) {
   Process& process = TheProcess();
   std::lock_guard<std::mutex> lock(process.mutex);
   if (const auto found = process.known.find(token); found != process.known.end())
     if (std::shared_ptr<Compiled> model = found->second.lock()) return model;
-  auto model = std::make_shared<Compiled>(recipe, weights);
+  auto model = std::make_shared<Compiled>(recipe, weights());
   process.known[token] = model;
   process.latest.insert(process.latest.begin(), model);
   if (process.latest.size() > kKept) process.latest.pop_back();
@@ -82,7 +82,7 @@ Token TokenOf(const Recipe& recipe, const std::vector<const void*>& weights) {
   return hash.token();
 }
 
-std::shared_ptr<Compiled> Models::Find(const Token& token, const std::vector<const void*>& weights) {
+std::shared_ptr<Compiled> Models::Find(const Token& token, const WeightsOf& weights) {
   std::lock_guard<std::mutex> lock(mutex_);
   const auto own = std::find_if(kept_.begin(), kept_.end(), [&](const auto& entry) { return entry.first == token; });
   if (own != kept_.end()) {

@@ -25,9 +25,9 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view model, std::st
   });
 }
 
-void* Address(const ffi::AnyBuffer& buffer, const Array& array, const std::string& what) {
+void* Address(const ffi::AnyBuffer& buffer, const Array& array, const char* what, size_t number) {
   if (buffer.size_bytes() != array.bytes())
-    throw SpecError(what + " has " + std::to_string(buffer.size_bytes()) + " bytes, the model takes " +
+    throw SpecError(what + std::to_string(number) + " has " + std::to_string(buffer.size_bytes()) + " bytes, the model takes " +
                     std::to_string(array.bytes()));
   return buffer.untyped_data();
 }
@@ -35,8 +35,7 @@ void* Address(const ffi::AnyBuffer& buffer, const Array& array, const std::strin
 std::vector<const void*> Weights(const Recipe& recipe, const ffi::RemainingArgs& arguments, size_t first) {
   std::vector<const void*> weights;
   for (size_t i = 0; i < recipe.weights.size(); ++i)
-    weights.push_back(
-        Address(arguments.get<ffi::AnyBuffer>(first + i).value(), recipe.weights[i], "weight " + std::to_string(i)));
+    weights.push_back(Address(arguments.get<ffi::AnyBuffer>(first + i).value(), recipe.weights[i], "weight ", i));
   return weights;
 }
 
@@ -45,7 +44,7 @@ ffi::Error Prepare(State* models, ffi::RemainingArgs arguments, ffi::RemainingRe
   return Guarded([&] {
     const std::vector<const void*> weights = Weights(models->recipe(), arguments, 0);
     const Token token = TokenOf(models->recipe(), weights);
-    models->Find(token, weights);
+    models->Find(token, [&] { return weights; });
     const ffi::AnyBuffer result = *results.get<ffi::AnyBuffer>(0).value();
     if (result.size_bytes() != sizeof token) throw SpecError("the result has another size than a token");
     std::memcpy(result.untyped_data(), token.data(), sizeof token);
@@ -59,22 +58,18 @@ ffi::Error Execute(State* models, ffi::RemainingArgs arguments, ffi::RemainingRe
     const size_t fixed = recipe.weights.empty() ? 0 : 1 + recipe.weights.size();
     if (arguments.size() != fixed + recipe.inputs.size() || results.size() != recipe.outputs.size())
       throw SpecError("the model has another number of inputs or outputs");
-    Token token = {};
-    std::vector<const void*> weights;
+    Token token = models->own_token();
     if (fixed > 0) {
       const ffi::AnyBuffer given = arguments.get<ffi::AnyBuffer>(0).value();
       if (given.size_bytes() != sizeof token) throw SpecError("operand 0 has another size than a token");
       std::memcpy(token.data(), given.untyped_data(), sizeof token);
-      weights = Weights(recipe, arguments, 1);
     }
     std::vector<void*> inputs, outputs;
     for (size_t i = 0; i < recipe.inputs.size(); ++i)
-      inputs.push_back(Address(arguments.get<ffi::AnyBuffer>(fixed + i).value(), recipe.inputs[i],
-                               "input " + std::to_string(i)));
+      inputs.push_back(Address(arguments.get<ffi::AnyBuffer>(fixed + i).value(), recipe.inputs[i], "input ", i));
     for (size_t i = 0; i < recipe.outputs.size(); ++i)
-      outputs.push_back(
-          Address(*results.get<ffi::AnyBuffer>(i).value(), recipe.outputs[i], "output " + std::to_string(i)));
-    models->Find(fixed > 0 ? token : TokenOf(recipe, {}), weights)->Run(inputs, outputs);
+      outputs.push_back(Address(*results.get<ffi::AnyBuffer>(i).value(), recipe.outputs[i], "output ", i));
+    models->Find(token, [&] { return Weights(recipe, arguments, 1); })->Run(inputs, outputs);
   });
 }
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ...native import hint, register, short_spinning
+from ...native import file_of, hint, register, short_spinning
 from ..base import Unsupported
 
 #: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``version`` (the extension's ``version()``).
@@ -59,10 +59,7 @@ def _library_path() -> Path | Unsupported:
         found = sorted(Path(root).glob(f"lib*/{_SONAME}"))
         return found[0] if found else Unsupported(f"no lib*/{_SONAME} in ONEDNN_ROOT ({root})")
     try:
-        files = metadata.files(_WHEEL) or []
+        path = file_of(_WHEEL, _SONAME)
     except metadata.PackageNotFoundError:
         return Unsupported(f"oneDNN is not installed: pip install {_WHEEL}, or set ONEDNN_ROOT")
-    for file in files:
-        if file.name == _SONAME:
-            return Path(str(file.locate())).resolve()
-    return Unsupported(f"the wheel {_WHEEL} has no {_SONAME}")
+    return path or Unsupported(f"the wheel {_WHEEL} has no {_SONAME}")

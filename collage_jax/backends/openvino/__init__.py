@@ -37,8 +37,6 @@ class OpenVINO(Backend):
         return version()
 
     def takes(self, node: Node) -> Unsupported | bool | None:
-        if node.barrier or node.subgraphs:
-            return Unsupported(f"{node.op} has to keep its place")
         return _refusal(lambda package: convert_node(package, node))
 
     def supports(self, region: Region) -> Unsupported | None:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ...native import hint, register
+from ...native import file_of, hint, register
 from ..base import Unsupported
 
 #: Packs weights: a token for the model that holds them.
@@ -20,6 +20,7 @@ PREPARE = "collage_openvino_prepare_v1"
 TARGET = "collage_openvino_v1"
 
 _WHEEL = "openvino"
+_LIBRARY = "libopenvino_c.so*"
 _lock = threading.Lock()
 
 
@@ -91,11 +92,9 @@ def threads() -> int:
 
 def _library_path() -> Path | Unsupported:
     try:
-        files = metadata.files(_WHEEL) or []
+        path = file_of(_WHEEL, _LIBRARY)
     except metadata.PackageNotFoundError:
         return Unsupported(f"OpenVINO is not installed: pip install {_WHEEL}")
-    for file in files:
-        if file.name.startswith("libopenvino_c.so"):
-            path = Path(str(file.locate())).resolve()
-            return path if path.exists() else Unsupported(f"the package {_WHEEL} is damaged: {path} is missing")
-    return Unsupported(f"the package {_WHEEL} has no libopenvino_c.so")
+    if path is None:
+        return Unsupported(f"the package {_WHEEL} has no {_LIBRARY}")
+    return path if path.exists() else Unsupported(f"the package {_WHEEL} is damaged: {path} is missing")

@@ -26,10 +26,6 @@ class Tensor:
     output: Any
     order: tuple[int, ...]
 
-    @property
-    def is_plain(self) -> bool:
-        return self.order == tuple(range(len(self.order)))
-
     def place(self, axis: int) -> int:
         """The dimension of ``output`` that is the value's ``axis``."""
         return self.order.index(axis)

@@ -21,9 +21,9 @@ def _gelu(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
     return _activation("gelu", model, node, inputs, approximation_mode=mode)
 
 
-def _softmax(name: str, model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
+def _softmax(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
     tensor = model.full(inputs[0], node.inputs[0])
-    return [Tensor(model.node(name, tensor.output, tensor.place(int(node.params["axis"]))), tensor.order)]
+    return [Tensor(model.node("softmax", tensor.output, tensor.place(int(node.params["axis"]))), tensor.order)]
 
 
 def _spatial(node: Node) -> tuple[list[int], tuple[int, ...]]:
@@ -85,7 +85,7 @@ CONVERTERS = {
     "silu": partial(_activation, "swish"),
     "hard_swish": partial(_activation, "hswish"),
     "gelu": _gelu,
-    "softmax": partial(_softmax, "softmax"),
+    "softmax": _softmax,
     "max_pool": _pool,
     "avg_pool": _pool,
     "upsample_nearest": _upsample,

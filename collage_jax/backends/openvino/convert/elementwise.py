@@ -85,10 +85,6 @@ def _square(model: Model, x: Any, node: Node) -> Any:
     return model.node("multiply", x, x)
 
 
-def _log1p(model: Model, x: Any, node: Node) -> Any:
-    raise Refused("a model has no log1p that is exact near zero")
-
-
 def _convert(model: Model, x: Any, node: Node) -> Any:
     source, wanted = node.inputs[0].dtype, node.out.dtype
     names = {"float32": "f32", "int32": "i32", "bool": "boolean"}
@@ -118,7 +114,6 @@ CONVERTERS = {
     "integer_pow": partial(_unary, _integer_pow),
     "rsqrt": partial(_unary, _rsqrt),
     "square": partial(_unary, _square),
-    "log1p": partial(_unary, _log1p),
     "convert_element_type": partial(_unary, _convert),
     "select_n": _select,
     "clamp": _clamp,
