@@ -26,6 +26,7 @@ from .graph.ir import Value
 from .lowering import Lowered
 from .measure.inputs import draw
 from .placement import Placement
+from .profiling import profile_of
 from .signature import key_of, roles_of
 from .tuning import Settings
 
@@ -117,9 +118,15 @@ class Jitted(Entry):
             return Placement((), notes=('Plain jax.jit, as tune="off" asks.',))
         return self._program(*self._normalised(args, kwargs)).tuned.placement
 
-    def explain(self, *args: Any, **kwargs: Any) -> str:
-        """A table of the placement: regions, backend, time, runner-ups, refusals with their reasons."""
-        return str(self.placement(*args, **kwargs))
+    def explain(self, *args: Any, profile: bool = False, **kwargs: Any) -> str:
+        """A table of the placement: regions, backend, time, runner-ups, refusals with their reasons.
+
+        ``profile=True`` runs the placed program on these arguments and adds where its time goes: each region inside the
+        whole, what it achieves and what the machine could. (A keyword argument of the function's own called ``profile``
+        can only be given by position.)
+        """
+        placement = self.placement(*args, **kwargs)
+        return f"{placement}{self._profile(placement, args, kwargs)}" if profile else str(placement)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """As ``jax.jit(fun).lower``: the placed program, in which frozen arguments are prepared by each call."""
@@ -210,30 +217,38 @@ class Jitted(Entry):
         return program
 
     def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool = False) -> Program:
-        traced = self._undonated.trace(*args, **kwargs)
-        out_tree = traced.out_tree
-        leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
-        arrays = [_concrete(leaf, i) for i, leaf in enumerate(leaves)]
-        dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
-        full_args = self._roles.with_static(args, dynamic_args)
-        full_kwargs = {**kwargs, **dynamic_kwargs}
-        frozen_leaves = self._roles.frozen_leaves(args)
         if spread:
             note = "Arguments are spread over several devices: XLA alone partitions the program."
-            return Program(Tuned(Placement((), notes=(note,)), None), out_tree)
-        name = getattr(self._fun, "__name__", type(self._fun).__name__)
-        reference = functools.partial(self._undonated, *full_args, **full_kwargs)
-        tuned = decide(Call(traced.jaxpr, frozen_leaves, arrays, reference, name), self._settings, self._pinned)
+            return Program(Tuned(Placement((), notes=(note,)), None), self._undonated.trace(*args, **kwargs).out_tree)
+        asked, out_tree = self._asked(args, kwargs)
+        tuned = decide(asked, self._settings, self._pinned)
         if tuned.lowered is None:
             return Program(tuned, out_tree)
         prepare = jax.jit(tuned.lowered.prepare)
         prepared = None if self._roles.frozen else jax.block_until_ready(prepare())
-        run = _whole(tuned.lowered, frozen_leaves, prepared)
+        run = _whole(tuned.lowered, asked.frozen, prepared)
         if not self._roles.frozen:
-            return Program(tuned, out_tree, traced.jaxpr, run)
+            return Program(tuned, out_tree, asked.program, run)
         call = self._frozen_call(tuned.lowered, out_tree, self._open_key(args, kwargs))
         self._packs, self._serve = True, self._look_and_serve
-        return Program(tuned, out_tree, traced.jaxpr, run, prepare, call)
+        return Program(tuned, out_tree, asked.program, run, prepare, call)
+
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:
+        """This call as those who decide want it, and the structure of its result."""
+        traced = self._undonated.trace(*args, **kwargs)
+        leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
+        arrays = [_concrete(leaf, i) for i, leaf in enumerate(leaves)]
+        dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
+        full_args, full_kwargs = self._roles.with_static(args, dynamic_args), {**kwargs, **dynamic_kwargs}
+        reference = functools.partial(self._undonated, *full_args, **full_kwargs)
+        name = getattr(self._fun, "__name__", type(self._fun).__name__)
+        return Call(traced.jaxpr, self._roles.frozen_leaves(args), arrays, reference, name), traced.out_tree
+
+    def _profile(self, placement: Placement, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if placement.is_xla:
+            return "No profile: XLA runs everything, and only jax.profiler sees into it.\n"
+        asked, _ = self._asked(*self._normalised(args, kwargs))
+        return str(profile_of(asked, placement, self._settings))
 
     # -- with frozen arguments -----------------------------------------------------------------------------------------
 

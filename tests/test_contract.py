@@ -36,6 +36,17 @@ def dense(x: Any, w: Any, bias: Any) -> Any:
     return jax.nn.relu(x @ w + bias)
 
 
+def masked(q: Any, k: Any, v: Any, bias: Any = None) -> Any:
+    scores = jnp.einsum("bhqd,bhkd->bhqk", q, k) * 0.25
+    scores = scores if bias is None else scores + bias
+    return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(scores), v)
+
+
+def attention(q: Any, k: Any, v: Any) -> Any:
+    heads = (t.reshape(2, 9, 3, 16).transpose(0, 2, 1, 3) for t in (q, k, v))
+    return masked(*heads).transpose(0, 2, 1, 3).reshape(2, 9, 48)
+
+
 def rooted(x: Any, y: Any, out: Any) -> None:
     np.hypot(x, y, out=out)
 
@@ -52,6 +63,10 @@ CASES: dict[str, tuple[Case, ...]] = {
         case(lambda x, w: conv(x, w, 16), array(2, 7, 9, 16), array(3, 3, 1, 16), name="depthwise"),
     ),
     "winograd": (case(lambda x, w: jax.nn.relu(conv(x, w)), array(1, 9, 11, 32), array(3, 3, 32, 16), name="3x3"),),
+    "fused_attention": (
+        case(attention, *[array(2, 9, 48)] * 3, name="heads split and joined"),
+        case(masked, *[array(2, 3, 9, 8)] * 3, array(9, 9), name="with a mask"),
+    ),
     "openvino": (
         case(dense, array(9, 40), array(40, 24), array(24), name="dense"),
         case(lambda x, w: jax.nn.relu(conv(x, w, 4)), array(2, 7, 9, 16), array(3, 3, 4, 24), name="convolution"),

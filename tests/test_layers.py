@@ -61,12 +61,15 @@ LAYERS = (
     "worker.jobs",
     "worker",
     "deciding",
+    "profiling",
     "signature",
     "frozen",
     "dispatch",
     "api",
     "",  # the package itself: public names
     "testing",
+    "cli",
+    "__main__",
 )
 
 #: Imports made only when a function runs, against the order: a placement prints itself as a report.

@@ -22,7 +22,7 @@ from jax import lax
 from collage_jax.backends import own_kernels
 from collage_jax.backends.winograd import BACKEND, convolution
 from collage_jax.backends.winograd.kernel import STEP, TARGET, kernel, prepared_kernel
-from collage_jax.backends.winograd.tail import extend
+from collage_jax.backends.winograd.tail import extend, preceded
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -67,6 +67,7 @@ def read(region):
     graph = region.graph
     anchor = next(node for node in region.nodes if node.op == "conv_general_dilated")
     found = convolution.plan(anchor)
+    found = preceded(graph, found, set(region.nodes).__contains__) or found
     while len(found.nodes) < len(region.nodes):
         found = extend(graph, found, set(region.nodes).__contains__)
     return found
@@ -157,7 +158,9 @@ def test_every_instruction_set(isa, tile):
     if not _runs_here(isa):
         pytest.skip(f"this processor has no {isa}")
     x, w, bias, summand = normal(2, 7, 9, 48), normal(3, 3, 48, 80), normal(80), normal(2, 7, 9, 80)
-    spec = f"op=conv tile={tile} src=2x1x7x9x48 dst=2x1x7x9x80 depth=1x1x1 pads=0x1x1 bias=1 add=1 relu=1 packed=0"
+    spec = (
+        f"op=conv tile={tile} src=2x1x7x9x48 up=1x1 dst=2x1x7x9x80 depth=1x1x1 pads=0x1x1 bias=1 add=1 relu=1 packed=0"
+    )
     call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(summand.shape, jnp.float32))
     got = jax.jit(lambda *operands: call(*operands, spec=f"{spec} isa={isa}", version=winograd.version()))(
         x, w, bias, summand
@@ -207,6 +210,29 @@ def test_a_block_that_adds_its_input():
     x, w = normal(2, 15, 15, 32), normal(3, 3, 32, 32)
     fun = lambda x, w: jax.nn.relu(conv(x, w) + x)  # noqa: E731
     check(list(regions_of(fun, x, w).values())[-1])
+
+
+@given(st.tuples(st.integers(1, 3), st.integers(1, 4)), st.tuples(st.integers(2, 9), st.integers(2, 9)), st.booleans())
+def test_upsampling_is_part_of_reading(factors, size, in_3d):
+    def fun(x, w):
+        for axis, factor in enumerate(factors, x.ndim - 3):
+            x = jnp.repeat(x, factor, axis) if factor > 1 else x
+        return jax.nn.relu(conv(x, w) + normal(32, seed=1))
+
+    depth = (2,) if in_3d else ()
+    found = regions_of(fun, normal(2, *depth, *size, 16), normal(*depth, 3, 3, 16, 32))
+    labels = ["conv+bias+relu", *(["upsample+conv+bias+relu"] if factors != (1, 1) else [])]
+    assert set(labels) <= set(found)
+    for label in labels:
+        check(found[label])
+
+
+def test_what_else_reads_the_upsampled_image_keeps_it():
+    def fun(x, w):
+        x = jnp.repeat(jnp.repeat(x, 2, 1), 2, 2)
+        return conv(x, w), jnp.tanh(x)
+
+    assert list(regions_of(fun, normal(1, 5, 5, 16), normal(3, 3, 16, 16))) == ["conv"]
 
 
 def test_taps_that_only_meet_padding_are_left_out():
@@ -286,7 +312,7 @@ def test_only_what_has_a_place_follows():
     assert "conv+bias" not in regions_of(row, normal(1, 8, 16, 16), normal(3, 3, 16, 16))
 
 
-GOOD = "op=conv tile=2 src=1x1x8x8x16 dst=1x1x8x8x16 depth=1x1x1 pads=0x1x1 bias=0 add=0 relu=0 packed=0"
+GOOD = "op=conv tile=2 src=1x1x8x8x16 up=1x1 dst=1x1x8x8x16 depth=1x1x1 pads=0x1x1 bias=0 add=0 relu=0 packed=0"
 
 
 @pytest.mark.parametrize(
@@ -295,6 +321,8 @@ GOOD = "op=conv tile=2 src=1x1x8x8x16 dst=1x1x8x8x16 depth=1x1x1 pads=0x1x1 bias
         ("op=conv", "op=pool", "conv or pack"),
         ("tile=2", "tile=3", "2 or 4"),
         ("8x16 ", "8x8 ", "multiples of 16"),
+        ("up=1x1", "up=1x3", "multiples of up=1x3"),
+        ("up=1x1", "up=0x1", "out of range"),
         ("src=1x1", "src=2x1", "batch"),
         ("depth=1x1x1", "depth=1x1", "3 numbers"),
         ("depth=1x1x1", "depth=1x0x1", "out of range"),
@@ -317,7 +345,7 @@ def test_a_bad_spec_is_named(old, new, message):
     [
         (GOOD, "0", "compile it again"),
         (GOOD + " isa=neon", None, "no Winograd kernels for isa=neon"),
-        (GOOD.replace("8x8x16 dst", "8x9x16 dst"), None, "operand 0 has 1024 elements"),
+        (GOOD.replace("8x8x16 up", "8x9x16 up"), None, "operand 0 has 1024 elements"),
         (GOOD.replace("bias=0", "bias=1"), None, "the spec says 3 operands, there are 2"),
     ],
 )

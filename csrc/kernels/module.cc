@@ -1,5 +1,6 @@
 // collage_jax._kernels: our own libraries of kernels. One extension, for most of an extension's build time goes to what
 // shows it to Python; a submodule and an XLA FFI target for each library.
+#include "attention/plan.h"
 #include "grouped/plan.h"
 #include "kernel_module.h"
 #include "sgemm/plan.h"
@@ -9,6 +10,8 @@ PYBIND11_MODULE(_kernels, module) {
   using namespace collage;
   module.doc() = "kernels of our own behind XLA's foreign function interface";
   auto library = [&](const char* name, const char* what) { return module.def_submodule(name, what); };
+  KernelModule<attention::Plan>::Define(library("attention", "attention as one kernel"), "collage_attention_v1",
+                                        attention::InstructionSet, attention::Threads);
   KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
                                       grouped::InstructionSet, grouped::Threads);
   KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1", sgemm::InstructionSet,

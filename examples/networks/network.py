@@ -1,7 +1,7 @@
 """What a workload is: a function of weights and an input, with the shapes and numbers that go with it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -67,16 +67,23 @@ class Network:
         """The number of scalars in all weights."""
         return sum(math.prod(weight.shape) for weight in self.weights)
 
-    def init(self, seed: int = 0) -> list[jax.Array]:
+    def draw(self, seed: int = 0) -> Iterator[np.ndarray]:
         """Random weights, drawn one after the other from a single seeded generator."""
         rng = np.random.default_rng(seed)
-        return [jnp.asarray(weight.draw(rng)) for weight in self.weights]
+        return (weight.draw(rng) for weight in self.weights)
 
-    def input(self, batch: int = 1, seed: int = 0) -> jax.Array:
+    def draw_input(self, batch: int = 1, seed: int = 0) -> np.ndarray:
         """An input, uniform in [-1, 1)."""
         # Doubles drawn from [-1, 1) can round up to 1.0f; single-precision draws cannot.
-        unit = np.random.default_rng(seed).random(self.input_shape(batch), np.float32)
-        return jnp.asarray(unit * 2 - 1)
+        return np.random.default_rng(seed).random(self.input_shape(batch), np.float32) * 2 - 1
+
+    def init(self, seed: int = 0) -> list[jax.Array]:
+        """What `draw` gives, as JAX's arrays."""
+        return [jnp.asarray(values) for values in self.draw(seed)]
+
+    def input(self, batch: int = 1, seed: int = 0) -> jax.Array:
+        """What `draw_input` gives, as JAX's array."""
+        return jnp.asarray(self.draw_input(batch, seed))
 
     def input_shape(self, batch: int = 1) -> tuple[int, ...]:
         """The shape of `x`."""

@@ -18,7 +18,7 @@ from ..base import PreparedKernel, Unsupported
 from ..own_kernels import OwnKernels
 from .convolution import Convolution, plan
 from .kernel import STEP, kernel, prepared_kernel
-from .tail import extend
+from .tail import extend, preceded
 
 
 class Winograd(OwnKernels[Convolution]):
@@ -33,6 +33,9 @@ class Winograd(OwnKernels[Convolution]):
 
     def extend(self, graph: Graph, work: Convolution, inside: Inside) -> Convolution | None:
         return extend(graph, work, inside)
+
+    def preceded(self, graph: Graph, work: Convolution, inside: Inside) -> Convolution | None:
+        return preceded(graph, work, inside)
 
     def kernel(self, module: ModuleType, work: Convolution, region: Region) -> Callable[..., Any]:
         return kernel(work, region, work.tile(module.threads()), module.version())

@@ -36,7 +36,10 @@ _WEIGHT_BYTES_PER_STEP = 8
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """A convolution with what follows it, in this order: ``bias``, ``summand``, ReLU. Sizes have a depth, 1 in 2-D."""
+    """A convolution with what follows it, in this order: ``bias``, ``summand``, ReLU. Sizes have a depth, 1 in 2-D.
+
+    ``src`` are the sizes of what is convolved, after nearest upsampling of ``source`` by the factors ``up``.
+    """
 
     nodes: tuple[Node, ...]
     labels: tuple[str, ...]
@@ -53,6 +56,7 @@ class Convolution:
     summand: Value | None = None
     relu: bool = False
     exact: bool = False  # as exact as the definition itself
+    up: tuple[int, int] = (1, 1)  # the source is smaller by these factors: each pixel stands for as many
 
     @property
     def label(self) -> str:
@@ -74,7 +78,7 @@ class Convolution:
 
     def spec(self, tile: int, packed: bool) -> str:
         """All but the first token of the text that the native side reads."""
-        sizes = {"src": self.src, "dst": self.dst, "depth": self.depth, "pads": self.pads}
+        sizes = {"src": self.src, "up": self.up, "dst": self.dst, "depth": self.depth, "pads": self.pads}
         flags = {"bias": self.bias is not None, "add": self.summand is not None, "relu": self.relu, "packed": packed}
         texts = [f"{key}={'x'.join(map(str, numbers))}" for key, numbers in sizes.items()]
         return " ".join([f"tile={tile}", *texts, *(f"{key}={int(flag)}" for key, flag in flags.items())])
@@ -135,11 +139,6 @@ def _refusal(node: Node) -> Unsupported | None:
     if any(n != 1 for n in _numbers(node, "lhs_dilation")):
         return Unsupported("the kernels have no transposed convolutions")
     return None
-
-
-def _precisions(node: Node) -> tuple[Any, ...]:
-    asked = node.params.get("precision")
-    return asked if isinstance(asked, tuple) else (asked,)
 
 
 def _numbers(node: Node, name: str) -> Sequence[int]:

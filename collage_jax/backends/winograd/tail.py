@@ -1,12 +1,29 @@
-"""What follows a convolution and is done before its result is stored: bias, another tensor, ReLU, in this order."""
+"""What is done in the same call: upsampling before; bias, another tensor, ReLU after it, in this order."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ...graph.ir import Constant, Graph
 from ...graph.origins import Inside, number, vector
 from .convolution import Convolution
 
 _ADDS = ("add", "add_any")
+
+
+def preceded(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | None:
+    """``conv`` with the upsampling that makes its source for it alone, or None. ``inside`` bounds the region."""
+    node = graph.producer.get(conv.source)
+    if node is None or node.op != "upsample_nearest" or node.barrier or not inside(node):
+        return None
+    factors = [int(f) for f in node.params["factors"]]
+    # Weights that are the source too would need the upsampling as well.
+    if graph.only_user(conv.source) is not conv.nodes[0] or conv.weights is conv.source:
+        return None
+    if any(f != 1 for f in (*factors[:-3], factors[-1])) or node.inputs[0].dtype != conv.source.dtype:
+        return None
+    nodes, labels = (node, *conv.nodes), ("upsample", *conv.labels)
+    return replace(conv, nodes=nodes, labels=labels, source=node.inputs[0], up=(factors[-3], factors[-2]))
 
 
 def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | None:

@@ -1,4 +1,4 @@
-"""Attention as one composite: two products around a softmax.
+"""Attention as one composite: two products around a softmax, which may be one already.
 
 q, k -> dot_general -> [mul or div by a constant] -> [add bias | where mask] -> softmax -> dot_general <- v
 """
@@ -12,7 +12,7 @@ from ...graph.ir import Constant, Value
 from ..constants import is_float
 from ..language import Pattern, Term, any_, const, one_of, op
 from ..matcher import Match, Matcher
-from ..vocabulary import add, div, mul, select_n
+from ..vocabulary import add, div, mul, select_n, softmax
 from .found import Found
 from .shapes import stands_straight, whole_axes
 from .softmax import softmax_of
@@ -28,7 +28,7 @@ def _attention() -> Term:
         select_n(mask, scaled, fill).named("drop"),
         scaled,
     ).named("scores")
-    weights, v = softmax_of(scores), any_("v")
+    weights, v = one_of(softmax(scores).named("softmax"), softmax_of(scores)), any_("v")
     return one_of(
         op("dot_general")(weights, v).named("weights_first"),
         op("dot_general")(v, weights).named("v_first"),
@@ -47,7 +47,7 @@ def find_attention(matcher: Matcher) -> Iterable[Found]:
 
 
 def _read(match: Match) -> Found | None:
-    axes = whole_axes(match.attributes["axes"])
+    axes = (int(match.params["softmax"]["axis"]),) if "softmax" in match else whole_axes(match.attributes["axes"])
     qk = match.params["qk"]["dimension_numbers"]
     weights_operand = 0 if "weights_first" in match else 1
     av = match.root.params["dimension_numbers"]

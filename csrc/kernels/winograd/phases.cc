@@ -11,9 +11,11 @@ void Plan::FindPixels(const float* source, int64_t tile, int64_t slice, const fl
   const int64_t top = row * p.tile - p.pad_height, left = column * p.tile - p.pad_width, points = p.tile + 2;
   for (int64_t y = top; y < top + points; ++y) {
     const bool inside = slice >= 0 && slice < p.depth && y >= 0 && y < p.height;
-    const float* line = source + ((image * p.depth + slice) * p.height + y) * p.width * p.channels;
+    const int64_t source_height = p.height / p.up_height, source_width = p.width / p.up_width;
+    const int64_t source_row = (image * p.depth + slice) * source_height + y / p.up_height;
+    const float* line = source + source_row * source_width * p.channels;
     for (int64_t x = left; x < left + points; ++x)
-      *pixels++ = inside && x >= 0 && x < p.width ? line + x * p.channels : zeros_.data();
+      *pixels++ = inside && x >= 0 && x < p.width ? line + x / p.up_width * p.channels : zeros_.data();
   }
 }
 

@@ -16,6 +16,8 @@ Problem ParseProblem(std::string_view spec) {
   const auto src = tokens.Numbers("src", 5, 1), dst = tokens.Numbers("dst", 5, 1);
   const auto along_depth = tokens.Numbers("depth", 3, 1), pads = tokens.Numbers("pads", 3, -kLargest);
   p.batch = src[0], p.depth = src[1], p.height = src[2], p.width = src[3], p.channels = src[4];
+  const auto up = tokens.Numbers("up", 2, 1);
+  p.up_height = up[0], p.up_width = up[1];
   p.out_depth = dst[1], p.out_height = dst[2], p.out_width = dst[3], p.out_channels = dst[4];
   p.kernel_depth = along_depth[0], p.stride_depth = along_depth[1], p.dilation_depth = along_depth[2];
   p.pad_depth = pads[0], p.pad_height = pads[1], p.pad_width = pads[2];
@@ -25,6 +27,9 @@ Problem ParseProblem(std::string_view spec) {
   tokens.RequireAllTaken();
 
   if (src[0] != dst[0]) throw SpecError("src and dst differ in their first size, the batch");
+  if (p.height % p.up_height != 0 || p.width % p.up_width != 0)
+    throw SpecError("src must have multiples of up=" + std::to_string(p.up_height) + "x" + std::to_string(p.up_width) +
+                    " pixels");
   if (p.channels % kVector != 0 || p.out_channels % kVector != 0)
     throw SpecError("Winograd here takes channels in multiples of " + std::to_string(kVector) + ", got " +
                     std::to_string(p.channels) + " in and " + std::to_string(p.out_channels) + " out");

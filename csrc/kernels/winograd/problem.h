@@ -1,5 +1,5 @@
 // What one call computes, and its text form: space-separated key=value tokens, for example
-//   op=conv tile=4 src=2x1x56x56x64 dst=2x1x56x56x128 depth=1x1x1 pads=0x1x1 bias=1 add=0 relu=1 packed=1
+//   op=conv tile=4 src=2x1x56x56x64 up=1x1 dst=2x1x56x56x128 depth=1x1x1 pads=0x1x1 bias=1 add=0 relu=1 packed=1
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@ namespace collage::winograd {
 // The padding behind follows from the result's size.
 struct Problem {
   int64_t batch, depth, height, width, channels;
+  int64_t up_height, up_width;  // the source is smaller by so much: each of its pixels stands for as many
   int64_t out_depth, out_height, out_width, out_channels;
   int64_t kernel_depth, stride_depth, dilation_depth;
   int64_t pad_depth, pad_height, pad_width;  // before; negative crops
@@ -29,7 +30,7 @@ struct Problem {
   int64_t tiles() const { return batch * tiles_high() * tiles_wide(); }  // of one depth
 
   // Elements.
-  int64_t source_size() const { return batch * depth * height * width * channels; }
+  int64_t source_size() const { return batch * depth * (height / up_height) * (width / up_width) * channels; }
   int64_t result_size() const { return batch * out_depth * out_height * out_width * out_channels; }
   int64_t weights_size() const { return kernel_depth * 9 * channels * out_channels; }
   int64_t packed_size() const { return kernel_depth * points() * channels * out_channels; }

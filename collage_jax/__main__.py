@@ -1,0 +1,6 @@
+"""``python -m collage_jax``."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    main()

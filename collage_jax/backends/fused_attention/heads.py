@@ -1,0 +1,179 @@
+"""An attention as the kernel sees it: heads, and where their rows lie in memory.
+
+Errors. At most 256 products are summed in a row, and then those sums; e^x is right to the last place or two. Relative
+to the largest result, on normal numbers and for up to a thousand keys: below 1e-6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite, isnan
+from typing import Any
+
+import numpy as np
+
+from ...graph.ir import Graph, Node, Value
+from ...graph.region import Region
+from ...graph.strides import Inside, Strided, destinations, row_major, sources
+from ...patterns.composites import Found
+from ..base import Unsupported
+from ..own_kernels import refused_arrays
+
+#: Dimensions that heads may lie along (batch and heads, say), at most.
+HEAD_DIMENSIONS = 2
+
+#: For each of q, k, v and the result: its axes in the order heads, rows, columns.
+Axes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """``strides`` are of two dimensions of heads, of rows and columns. ``keeps``: which truth value keeps a score, None
+    for numbers that are added. Where it is not kept, a score is ``fill``."""
+
+    value: Value
+    strides: tuple[int, ...]
+    keeps: bool | None
+    fill: float
+
+
+@dataclass(frozen=True, eq=False)
+class Heads:
+    """``q``, ``k``, ``v`` and ``result`` have four dimensions each: two of heads, rows, columns."""
+
+    nodes: tuple[Node, ...]
+    q: Strided
+    k: Strided
+    v: Strided
+    result: Strided
+    scale: float
+    mask: Mask | None
+
+    @property
+    def label(self) -> str:
+        return "attention" if self.mask is None else "attention+mask"
+
+    def spec(self) -> str:
+        """The text that the native side reads."""
+        arrays = (self.q, self.k, self.v, self.result)
+        kind = "none" if self.mask is None else "bias" if self.mask.keeps is None else "keep"
+        tokens = {
+            "heads": _times(self.q.sizes[:2]),
+            "sizes": _times((self.q.sizes[2], self.k.sizes[2], self.q.sizes[3], self.v.sizes[3])),
+            "q": _times(self.q.strides[:3]),
+            "k": _times(self.k.strides),
+            "v": _times(self.v.strides),
+            "result": _times(self.result.strides[:3]),
+            "elements": _times(seen.value.size for seen in arrays),
+            "scale": repr(self.scale),
+            "mask": kind,
+        }
+        if self.mask is not None:
+            tokens |= {"mask_steps": _times(self.mask.strides), "mask_elements": str(self.mask.value.size)}
+        if self.mask is not None and self.mask.keeps is not None:
+            tokens["fill"] = repr(self.mask.fill)
+        return " ".join(f"{key}={value}" for key, value in tokens.items())
+
+
+def plans(graph: Graph, found: Found, inside: Inside) -> Iterator[Heads | Unsupported]:
+    """``found`` alone, and with all reshapes and transpositions that only serve it; or why it cannot be run."""
+    axes = _axes(found)
+    if isinstance(axes, Unsupported) or isinstance(refusal := _refused(found), Unsupported):
+        yield axes if isinstance(axes, Unsupported) else refusal
+        return
+    mask = _mask(found)
+    if isinstance(mask, Unsupported):
+        yield mask
+        return
+    users = [next(node for node in found.nodes if value in node.inputs) for value in found.inputs]
+    options = {
+        name: [_in_order(seen, axes[name]) for seen in sources(graph, value, user, inside)]
+        for name, value, user in zip("qkv", found.inputs, users, strict=False)
+    }
+    options["result"] = [_in_order(seen, axes["result"]) for seen in destinations(graph, found.root.out, inside)]
+    for name in ("q", "result"):  # of these the kernel reads and writes whole vectors
+        options[name] = [seen for seen in options[name] if seen.strides[3] == 1 or seen.sizes[3] == 1]
+    missing = [name for name, seen in options.items() if not seen]
+    if missing:
+        yield Unsupported(f"the last axis in memory must be the columns of {' and '.join(missing)}")
+        return
+    known: set[tuple[Node, ...]] = set()
+    for choice in (0, -1):
+        seen = {name: option[choice] for name, option in options.items()}
+        nodes = Region.of(graph, (*found.nodes, *(node for each in seen.values() for node in each.nodes))).nodes
+        if nodes not in known:
+            known.add(nodes)
+            yield Heads(nodes, **seen, scale=float(np.float32(found.params["scale"])), mask=mask)
+
+
+def _refused(found: Found) -> Unsupported | None:
+    for node in found.nodes:
+        refusal = refused_arrays(node) if node.op == "dot_general" else None
+        if refusal is not None:
+            return refusal
+    scale = float(found.params["scale"])
+    return None if isfinite(np.float32(scale)) else Unsupported(f"the scores are multiplied by {scale}")
+
+
+def _axes(found: Found) -> Axes | Unsupported:
+    (contracted, batch), (summed, heads) = found.params["qk"], found.params["av"]
+    q, v = found.params["q_operand"], found.params["v_operand"]
+    count = len(batch[0])
+    if count > HEAD_DIMENSIONS:
+        return Unsupported(f"heads may lie along two dimensions, got {count}")
+    if sorted(int(a) for a in heads[1 - v]) != list(range(count)):
+        return Unsupported("the two products must have the same heads")
+    ndim = {name: value.ndim for name, value in zip("qkv", found.inputs, strict=False)}
+    columns = {"q": contracted[q], "k": contracted[1 - q], "v": summed[v]}
+    if any(len(axes) != 1 for axes in columns.values()) or any(n != count + 2 for n in ndim.values()):
+        return Unsupported("q, k and v must have one axis of rows and one of columns for each head")
+    order = [[int(a) for a in heads[1 - v]].index(i) for i in range(count)]  # of heads in the second product
+    of_heads = {"q": batch[q], "k": batch[1 - q], "v": [heads[v][at] for at in order]}
+    axes: Axes = {}
+    for name in "qkv":
+        given, last = [int(a) for a in of_heads[name]], int(columns[name][0])
+        (other,) = (a for a in range(ndim[name]) if a not in (*given, last))
+        # The summed axis of v are its rows.
+        axes[name] = (*given, last, other) if name == "v" else (*given, other, last)
+    axes["result"] = (*order, count + 1 - v, count + v)  # the rows are the other operand's
+    return axes
+
+
+def _in_order(seen: Strided, axes: Sequence[int]) -> Strided:
+    """With the axes in that order, after as many heads of size 1 as are missing."""
+    ordered = seen.transposed(axes)
+    missing = HEAD_DIMENSIONS + 2 - len(axes)
+    return replace(ordered, sizes=(1,) * missing + ordered.sizes, strides=(0,) * missing + ordered.strides)
+
+
+def _mask(found: Found) -> Mask | Unsupported | None:
+    kind = found.params["mask"]
+    if kind == "none":
+        return None
+    value = found.inputs[3]
+    wanted = np.float32 if kind == "bias" else np.bool_
+    if value.dtype != wanted:
+        return Unsupported(f"a mask of {np.dtype(wanted)} is needed, got {value.dtype}")
+    count, q = len(found.params["qk"][1][0]), found.params["q_operand"]
+    strides = [0] * (count + 2)
+    for at, size, stride in zip(found.params["mask_dims"], value.shape, row_major(value.shape), strict=True):
+        if at is not None and size > 1:
+            strides[at] = stride
+    rows, columns = (count, count + 1) if q == 0 else (count + 1, count)
+    fill = 0.0 if kind == "bias" else float(np.float32(found.params["fill"]))
+    if strides[columns] not in (0, 1) or isnan(fill):
+        return Unsupported("the mask's last axis must be that of the keys, and what it puts in must be a number")
+    ordered = (*(0,) * (HEAD_DIMENSIONS - count), *strides[:count], strides[rows], strides[columns])
+    return Mask(value, ordered, {"bias": None, "keep": True, "drop": False}[kind], fill)
+
+
+def operand_of(mask: Mask, array: Any) -> Any:
+    """The mask's array as the kernel takes it: float32, 0 where a score is not kept."""
+    if mask.keeps is None:
+        return array
+    return (array if mask.keeps else ~array).astype(np.float32)
+
+
+def _times(numbers: Iterable[int]) -> str:
+    return "x".join(map(str, numbers))

@@ -1,0 +1,33 @@
+"""What a region has to do, by counting: operations of products and convolutions, and bytes that go in and come out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+from .ir import Node
+from .region import Region
+
+
+def operations(nodes: Iterable[Node]) -> float:
+    """Floating-point operations of all products and convolutions, two for each multiplication with its addition.
+
+    Multiplications by padding count, as is usual; everything else does not.
+    """
+    return float(sum(_operations(primitive) for node in nodes for primitive in node.primitives))
+
+
+def traffic(region: Region) -> float:
+    """Bytes of all arrays that ``region`` reads and makes, each once; frozen ones included."""
+    return float(sum(v.size * v.dtype.itemsize for v in (*region.entries, *region.exits)))
+
+
+def _operations(node: Node) -> float:
+    if node.op == "dot_general":
+        (contracted, _), _ = node.params["dimension_numbers"]
+        return 2.0 * node.out.size * prod(node.inputs[0].shape[a] for a in contracted)
+    if node.op == "conv_general_dilated":
+        weights = node.inputs[1]
+        features = weights.shape[node.params["dimension_numbers"][1][0]]
+        return 2.0 * node.out.size * weights.size / max(features, 1)
+    return 0.0

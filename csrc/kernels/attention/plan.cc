@@ -1,0 +1,173 @@
+#include "plan.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "../../scratch.h"
+
+namespace collage::attention {
+namespace {
+
+using sgemm::kPanel;
+using sgemm::kVector;
+
+constexpr double kWorthThread = 5e4;  // multiplications; with fewer, waking another thread takes longer
+constexpr int64_t kMostRows = 64;     // of a task: their scores and a head's keys share a core's own cache
+constexpr int64_t kSummands = 256;    // at a time, as in sgemm
+
+struct Offer {
+  std::string_view isa;
+  bool (*kernels)(Kernels*);
+};
+
+constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
+
+Kernels Choose(const std::string& isa) {
+  Kernels kernels{};
+  for (const Offer& offer : kOffers)
+    if ((isa.empty() || isa == offer.isa) && offer.kernels(&kernels)) return kernels;
+  throw SpecError("there are no kernels for " + (isa.empty() ? "this processor" : "isa=" + isa));
+}
+
+int64_t RoundUp(int64_t number, int64_t step) { return (number + step - 1) / step * step; }
+
+// `matrix`, of which element (k, n) is at k * row + n * column, as panels of neighbouring columns; see sgemm/kernels.h.
+void Pack(const float* matrix, int64_t row, int64_t column, int64_t depth, int64_t columns, float* panels) {
+  for (int64_t start = 0; start < columns; start += kPanel) {
+    const int64_t here = std::min(kPanel, columns - start), width = RoundUp(here, kVector);
+    const float* from = matrix + start * column;
+    if (column == 1) {
+      for (int64_t k = 0; k < depth; ++k, from += row)
+        std::fill(std::copy(from, from + here, panels + k * width), panels + (k + 1) * width, 0.f);
+    } else {
+      for (int64_t n = 0; n < width; ++n)
+        for (int64_t k = 0; k < depth; ++k) panels[k * width + n] = n < here ? from[k * row + n * column] : 0.f;
+    }
+    panels += depth * width;
+  }
+}
+
+}  // namespace
+
+int Threads() { return omp_get_max_threads(); }
+
+std::string InstructionSet() {
+  Kernels kernels{};
+  for (const Offer& offer : kOffers)
+    if (offer.kernels(&kernels)) return std::string(offer.isa);
+  return "";
+}
+
+Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(problem_.isa)) {
+  const Problem& p = problem_;
+  const int64_t heads = p.heads[0] * p.heads[1];
+  const double work = static_cast<double>(heads * p.queries) * static_cast<double>(p.keys * (p.depth + p.width));
+  threads_ = static_cast<int>(std::clamp<double>(work / kWorthThread, 1, Threads()));
+  const int64_t wanted = std::max((p.queries + kMostRows - 1) / kMostRows, (threads_ + heads - 1) / heads);
+  blocks_ = std::min(wanted, p.queries);
+  threads_ = static_cast<int>(std::min<int64_t>(threads_, heads * blocks_));
+  const int64_t rows = (p.queries + blocks_ - 1) / blocks_;
+  score_row_ = RoundUp(p.keys, kVector) + kVector;  // never at a distance at which rows share lines of the cache
+  keys_size_ = p.depth * RoundUp(p.keys, kVector);
+  values_size_ = p.keys * RoundUp(p.width, kVector);
+  scores_size_ = rows * score_row_;
+  partial_size_ = rows * kPanel;
+}
+
+std::vector<size_t> Plan::OperandBytes() const {
+  const Problem& p = problem_;
+  std::vector<size_t> bytes;
+  for (int i = 0; i < 3; ++i) bytes.push_back(p.elements[i] * sizeof(float));
+  if (p.masking != Masking::kNone) bytes.push_back(p.mask_elements * sizeof(float));
+  return bytes;
+}
+
+size_t Plan::ResultBytes() const { return problem_.elements[3] * sizeof(float); }
+
+void Plan::Run(const void* const* operands, void* result) const {
+  auto at = [&](int i) { return static_cast<const float*>(operands[i]); };
+  const bool masked = problem_.masking != Masking::kNone;
+  const Arrays arrays{at(0), at(1), at(2), masked ? at(3) : nullptr, static_cast<float*>(result)};
+  const int64_t tasks = problem_.heads[0] * problem_.heads[1] * blocks_;
+  const int64_t each = keys_size_ + values_size_ + scores_size_ + partial_size_;
+  auto* memory = reinterpret_cast<float*>(ThreadScratch(each * threads_ * sizeof(float)));
+  if (threads_ == 1) return RunTasks(arrays, 0, tasks, memory);
+#pragma omp parallel for schedule(static) num_threads(threads_)
+  for (int thread = 0; thread < threads_; ++thread)
+    RunTasks(arrays, tasks * thread / threads_, tasks * (thread + 1) / threads_, memory + thread * each);
+}
+
+void Plan::RunTasks(const Arrays& arrays, int64_t task, int64_t end, float* memory) const {
+  const Problem& p = problem_;
+  Scratch scratch{};
+  scratch.keys = memory;
+  scratch.values = scratch.keys + keys_size_;
+  scratch.scores = scratch.values + values_size_;
+  scratch.partial = scratch.scores + scores_size_;
+  for (int64_t packed = -1; task < end; ++task) {
+    const int64_t head = task / blocks_, block = task % blocks_;
+    if (head != packed) {
+      const int64_t outer = head / p.heads[1], inner = head % p.heads[1];
+      Pack(arrays.k + outer * p.k[0] + inner * p.k[1], p.k[3], p.k[2], p.depth, p.keys, scratch.keys);
+      Pack(arrays.v + outer * p.v[0] + inner * p.v[1], p.v[2], p.v[3], p.keys, p.width, scratch.values);
+      packed = head;
+    }
+    const int64_t row = p.queries * block / blocks_;
+    RunTask(arrays, head, row, p.queries * (block + 1) / blocks_ - row, scratch);
+  }
+}
+
+void Plan::RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows, const Scratch& scratch) const {
+  const Problem& p = problem_;
+  const int64_t outer = head / p.heads[1], inner = head % p.heads[1];
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const sgemm::Tail scaled{p.scale, -kInfinity, -kInfinity, kInfinity, p.scale != 1, false, false, false};
+  const sgemm::Tail plain{1, -kInfinity, -kInfinity, kInfinity, false, false, false, false};
+
+  sgemm::Task task{};
+  task.rows = rows;
+  task.partial = scratch.partial;
+  task.a = arrays.q + outer * p.q[0] + inner * p.q[1] + row * p.q[2];
+  task.a_row = p.q[2];
+  task.tail = &scaled;
+  task.result = scratch.scores;
+  task.result_row = score_row_;
+  Multiply(task, p.keys, p.depth, scratch.keys);
+
+  Scores scores{scratch.scores, rows, p.keys, score_row_, p.masking, nullptr, p.mask_steps[2], p.mask_steps[3], p.fill};
+  if (arrays.mask != nullptr)
+    scores.mask = arrays.mask + outer * p.mask_steps[0] + inner * p.mask_steps[1] + row * p.mask_steps[2];
+  kernels_.softmax(scores);
+
+  task.a = scratch.scores;
+  task.a_row = score_row_;
+  task.tail = &plain;
+  task.result = arrays.result + outer * p.result[0] + inner * p.result[1] + row * p.result[2];
+  task.result_row = p.result[2];
+  Multiply(task, p.width, p.keys, scratch.values);
+}
+
+// The rows of `task.a`, `depth` wide, times a packed matrix.
+void Plan::Multiply(sgemm::Task task, int64_t columns, int64_t depth, const float* panels) const {
+  const int64_t parts = (depth + kSummands - 1) / kSummands, part = (depth + parts - 1) / parts;
+  const float* a = task.a;
+  float* result = task.result;
+  for (int64_t start = 0; start < columns; start += kPanel) {
+    task.columns = std::min(kPanel, columns - start);
+    task.width = RoundUp(task.columns, kVector);
+    task.result = result + start;
+    for (int64_t from = 0; from < depth; from += part) {
+      task.depth = std::min(part, depth - from);
+      task.a = a + from;
+      task.b = task.next = panels + from * task.width;
+      task.first = from == 0;
+      task.last = from + task.depth == depth;
+      kernels_.products->multiply(task);
+    }
+    panels += depth * task.width;
+  }
+}
+
+}  // namespace collage::attention

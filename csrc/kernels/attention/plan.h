@@ -1,0 +1,54 @@
+// A problem with its division into work. Const once built: any number of threads may run the same plan.
+//
+// A *task* is some rows of q of one head. Its scores are computed whole, so that no sum is corrected afterwards.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "../../step.h"
+#include "kernels.h"
+#include "problem.h"
+
+namespace collage::attention {
+
+struct Arrays {
+  const float *q, *k, *v, *mask;
+  float* result;
+};
+
+class Plan : public Step {
+ public:
+  static constexpr std::string_view kVersion = "1";
+
+  explicit Plan(std::string_view spec);
+
+  const Problem& problem() const { return problem_; }
+
+  std::vector<size_t> OperandBytes() const override;
+  size_t ResultBytes() const override;
+  void Run(const void* const* operands, void* result) const override;
+
+ private:
+  struct Scratch {
+    float *keys, *values, *scores, *partial;
+  };
+
+  void RunTasks(const Arrays& arrays, int64_t task, int64_t end, float* memory) const;
+  void RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows, const Scratch& scratch) const;
+  void Multiply(sgemm::Task task, int64_t columns, int64_t depth, const float* panels) const;
+
+  Problem problem_;
+  Kernels kernels_;
+  int64_t blocks_;  // of rows, for each head
+  int64_t score_row_;
+  int64_t keys_size_, values_size_, scores_size_, partial_size_;  // elements of scratch for each thread
+  int threads_;
+};
+
+// The best kernels for this processor, "" if it has none.
+std::string InstructionSet();
+int Threads();
+
+}  // namespace collage::attention
