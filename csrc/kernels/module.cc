@@ -3,6 +3,7 @@
 #include "attention/plan.h"
 #include "grouped/plan.h"
 #include "kernel_module.h"
+#include "rows/plan.h"
 #include "sgemm/plan.h"
 #include "winograd/plan.h"
 
@@ -14,6 +15,8 @@ PYBIND11_MODULE(_kernels, module) {
                                         attention::InstructionSet, attention::Threads);
   KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
                                       grouped::InstructionSet, grouped::Threads);
+  KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows"), "collage_rows_v1",
+                                   rows::InstructionSet, rows::Threads);
   KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1", sgemm::InstructionSet,
                                     sgemm::Threads);
   KernelModule<winograd::Plan>::Define(library("winograd", "Winograd convolutions"), "collage_winograd_v1",

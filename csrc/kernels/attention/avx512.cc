@@ -39,6 +39,7 @@ struct Vec {
   }
 };
 
+#include "../exponential.h"
 #include "softmax.h"
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace {
 template <size_t N>
 std::array<int64_t, N> Read(Tokens& tokens, const char* key, int64_t least) {
   const std::vector<int64_t> numbers = tokens.Numbers(key, N, least);
-  std::array<int64_t, N> array;
+  std::array<int64_t, N> array{};
   std::copy(numbers.begin(), numbers.end(), array.begin());
   return array;
 }

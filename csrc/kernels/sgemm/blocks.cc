@@ -45,10 +45,11 @@ void Plan::ChooseBlocks() {
 
   threads_ = static_cast<int>(std::min<int64_t>(threads_, row_blocks_ * column_blocks_));
   far_ = p.rows * (p.depth + p.columns) > 2 * budget * threads_;
-  // The weights of a block stay near while its rows pass by, step by step, or else the other way round.
+  // The larger of the two passes by once, brought near ahead of its use, while the other stays near: all weights of a
+  // block while its rows pass step by step, or else its rows while the weights pass panel by panel.
   const int64_t block_rows = CeilDiv(p.rows, row_blocks_);
   const int64_t block_columns = CeilDiv(most_panels, column_blocks_) * kPanel;
-  strips_ = block_columns * p.depth <= budget ? CeilDiv(block_rows, kernels_->most_rows) : 1;
+  strips_ = p.rows > p.columns && block_columns * p.depth <= budget ? CeilDiv(block_rows, kernels_->most_rows) : 1;
 }
 
 }  // namespace collage::sgemm
