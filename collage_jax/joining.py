@@ -6,9 +6,13 @@ XLA does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import jax
 
 from .native_call import NativeCall
 from .program import Step, can_hold, program
@@ -22,7 +26,7 @@ class Task:
     """``run(*arrays for reads)`` gives the arrays for ``makes``.
 
     ``call`` is what runs as a step of a program, on those same arrays as they are. ``shape`` marks a task that gives
-    its one array this shape and does nothing else.
+    its one array this shape and does nothing else. ``title`` is its name in profiles, "backend: what" for a kernel.
     """
 
     reads: tuple[Key, ...]
@@ -30,9 +34,10 @@ class Task:
     run: Callable[..., Sequence[Any]]
     call: NativeCall | None = None
     shape: tuple[int, ...] | None = None
+    title: str = ""
 
 
-def tasks_of_call(call: NativeCall, arguments: Sequence[Key], result: Key) -> list[Task]:
+def tasks_of_call(call: NativeCall, arguments: Sequence[Key], result: Key, title: str = "") -> list[Task]:
     """``call`` of the arrays ``arguments``, with what makes its operands from them as tasks before it."""
     tasks: list[Task] = []
     operands: list[Key] = []
@@ -45,7 +50,7 @@ def tasks_of_call(call: NativeCall, arguments: Sequence[Key], result: Key) -> li
         tasks.append(Task(reads, (made,), lambda *arrays, make=operand.make: (make(*arrays),)))
         operands.append(made)
     direct = call.of_ready_operands()
-    return [*tasks, Task(tuple(operands), (result,), direct, direct if can_hold(direct) else None)]
+    return [*tasks, Task(tuple(operands), (result,), direct, direct if can_hold(direct) else None, title=title)]
 
 
 #: What the calls that ran in one program made, and the microseconds that each took, in one array.
@@ -66,10 +71,23 @@ def run_tasks(tasks: Sequence[Task], env: Env, wanted: Iterable[Key], times: Tim
             last_read[key] = max(last_read.get(key, 0), position[task])
     for i, (is_native, phase) in enumerate(phases):
         if is_native and sum(task.call is not None for task in phase) > 1:
-            _run_joined(phase, env, {key for key, read in last_read.items() if read > i}, times)
+            with _named(_joined_title(phase)):
+                _run_joined(phase, env, {key for key, read in last_read.items() if read > i}, times)
             continue
         for task in phase:
-            env.update(zip(task.makes, task.run(*(env[key] for key in task.reads)), strict=True))
+            with _named(task.title):
+                env.update(zip(task.makes, task.run(*(env[key] for key in task.reads)), strict=True))
+
+
+def _named(title: str) -> AbstractContextManager[Any]:
+    """What is traced inside is called so in JAX's profiles."""
+    return jax.named_scope(title) if title else nullcontext()
+
+
+def _joined_title(phase: Sequence[Task]) -> str:
+    """How many kernels of which backend; "" if nobody named them."""
+    backends = Counter(task.title.partition(":")[0] for task in phase if task.title)
+    return ", ".join(f"{name}: {count} kernels" for name, count in backends.most_common())
 
 
 def _phases(tasks: Sequence[Task], known: set[Key]) -> list[tuple[bool, list[Task]]]:

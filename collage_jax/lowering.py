@@ -25,6 +25,9 @@ Prepared: TypeAlias = tuple[list[Any], list[tuple[Any, ...]]]
 #: In place of a region's number: a step that is no region of the plan.
 APART = -1
 
+#: A region of more operations than this has their number in its name.
+MOST_LISTED = 6
+
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
@@ -47,6 +50,7 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
     steps = plan.steps
     frozen = frozenset(split.kept)
     kernels: list[tuple[Region, Callable[..., Any] | None, PreparedKernel | None]] = []
+    titles = [f"{name}: {_what(region)}" if name is not None else "" for region, name in steps]
     for region, name in steps:
         prepared_kernel = None
         if name is not None and not frozen.isdisjoint(region.entries):
@@ -74,14 +78,14 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
         env.update(zip(plain, prepared[0], strict=True))
         packed = iter(prepared[1])
         tasks: list[Task] = []
-        for region, emitted, kernel in kernels:
+        for title, (region, emitted, kernel) in zip(titles, kernels, strict=True):
             if kernel is not None:
                 made = {(region, i): array for i, array in enumerate(next(packed))}
                 env.update(made)
                 others = [v for v in region.entries if v not in frozen]
-                tasks += _kernel_tasks(region, kernel.run, (*made, *others))
+                tasks += _kernel_tasks(region, kernel.run, (*made, *others), title)
             elif emitted is not None:
-                tasks += _kernel_tasks(region, emitted, region.entries)
+                tasks += _kernel_tasks(region, emitted, region.entries, title)
             else:
                 (node,) = region.nodes
                 tasks.append(_node_task(node, placed_params(plan, node, backends)))
@@ -108,15 +112,19 @@ def _read_as_they_are(
     return [v for v in kept if v in needed]
 
 
-def _kernel_tasks(region: Region, kernel: Callable[..., Any], arguments: Sequence[Key]) -> list[Task]:
+def _what(region: Region) -> str:
+    return "+".join(region.ops) if len(region.nodes) <= MOST_LISTED else f"{len(region.nodes)} operations"
+
+
+def _kernel_tasks(region: Region, kernel: Callable[..., Any], arguments: Sequence[Key], title: str) -> list[Task]:
     if isinstance(kernel, NativeCall):
-        return tasks_of_call(kernel, arguments, region.exits[0])
+        return tasks_of_call(kernel, arguments, region.exits[0], title)
 
     def run(*arrays: Any) -> Sequence[Any]:
         results = kernel(*arrays)
         return results if isinstance(results, (tuple, list)) else (results,)
 
-    return [Task(tuple(arguments), region.exits, run)]
+    return [Task(tuple(arguments), region.exits, run, title=title)]
 
 
 def _node_task(node: Node, params: Mapping[str, Any] | None) -> Task:

@@ -47,6 +47,11 @@ def attention(q: Any, k: Any, v: Any) -> Any:
     return masked(*heads).transpose(0, 2, 1, 3).reshape(2, 9, 48)
 
 
+def normalised(x: Any, scale: Any, shift: Any) -> Any:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * scale + shift
+
+
 def rooted(x: Any, y: Any, out: Any) -> None:
     np.hypot(x, y, out=out)
 
@@ -66,6 +71,10 @@ CASES: dict[str, tuple[Case, ...]] = {
     "fused_attention": (
         case(attention, *[array(2, 9, 48)] * 3, name="heads split and joined"),
         case(masked, *[array(2, 3, 9, 8)] * 3, array(9, 9), name="with a mask"),
+    ),
+    "rowwise": (
+        case(jax.nn.softmax, array(5, 40), name="softmax"),
+        case(normalised, array(3, 9, 48), array(48), array(48), name="layer norm"),
     ),
     "openvino": (
         case(dense, array(9, 40), array(40, 24), array(24), name="dense"),

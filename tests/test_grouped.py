@@ -19,7 +19,7 @@ from jax import lax
 
 from collage_jax.backends import own_kernels
 from collage_jax.backends.grouped import BACKEND
-from collage_jax.backends.grouped.kernel import STEP, TARGET
+from collage_jax.backends.grouped.kernel import SEPARABLE_STEP, SEPARABLE_TARGET, STEP, TARGET
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -69,7 +69,7 @@ def results(region, arrays):
     assert isinstance(run, NativeCall)
     yield jax.jit(run)(*arrays)
     prepared = BACKEND.emit_frozen(region, frozenset(region.entries[1:]))
-    assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_kernels.grouped"
+    assert isinstance(prepared.run, NativeCall) and prepared.run.step in (STEP, SEPARABLE_STEP)
     yield jax.jit(prepared.run)(*jax.jit(prepared.prepare)(*arrays[1:]), arrays[0])
 
 
@@ -362,3 +362,107 @@ def test_a_call_that_does_not_fit_is_an_error_of_the_program(spec, version, mess
     )
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         run(normal(1, 8, 6, 24), normal(3, 5, 4, 24)).block_until_ready()
+
+
+# A depthwise convolution with the pointwise one that reads it.
+
+
+@st.composite
+def separable_problems(draw):
+    channels, columns = draw(st.integers(2, 70)), draw(st.integers(1, 70))
+    window, stride = draw(st.integers(1, 5)), draw(st.integers(1, 2))
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 20)), channels)
+    out_last = draw(st.booleans())
+    # Bounds would make the largest result small beside what rounding is relative to.
+    unbounded = [names for names in ORDERS if "clip" not in names and "relu6" not in names]
+    names, first = draw(st.sampled_from(unbounded)), draw(st.sampled_from([None, jax.nn.relu]))
+
+    def fun(x, depthwise, pointwise):
+        x = first(x) if first else x
+        pad = [(window // 2, window // 2)] * 2
+        y = conv(x, depthwise, pad, [stride] * 2)
+        numbers = ("NHWC", "HWIO" if out_last else "OHWI", "NHWC")
+        return with_tail(conv(y, pointwise, numbers=numbers, groups=1), names)
+
+    weights = (1, 1, channels, columns) if out_last else (columns, 1, 1, channels)
+    return fun, shape, (window, window, 1, channels), weights, names
+
+
+@settings(max_examples=30)
+@given(separable_problems())
+def test_depthwise_and_pointwise_in_one_call(problem):
+    fun, x, depthwise, pointwise, names = problem
+    regions = regions_of(fun, normal(*x), normal(*depthwise), normal(*pointwise))
+    if "conv+pointwise" not in regions:  # of one channel in and out the window may be the pointwise one
+        assert pointwise.count(1) > 2 or depthwise.count(1) > 2
+        return
+    region = longest(fun, normal(*x), normal(*depthwise), normal(*pointwise))
+    assert len(region.nodes) >= 2 + len(names.split()) and "pointwise" in max(regions, key=len)
+    check(region)
+
+
+def test_branches_of_a_cell():
+    """As in NasNet: two separable convolutions, of which the second adds the first."""
+
+    def fun(x, y, d1, p1, d2, p2):
+        first = conv(conv(x, d1), p1, groups=1)
+        return conv(conv(y, d2), p2, groups=1) + first
+
+    x, depthwise, pointwise = normal(1, 56, 56, 64), normal(3, 3, 1, 64), normal(1, 1, 64, 64)
+    regions = regions_of(fun, x, x, depthwise, pointwise, depthwise, pointwise)
+    check(regions["conv+pointwise+sum"])
+
+
+def test_what_lies_between_is_kept_if_others_read_it():
+    def fun(x, depthwise, pointwise):
+        y = conv(x, depthwise)
+        return conv(y, pointwise, groups=1), y
+
+    assert "conv+pointwise" not in regions_of(fun, normal(1, 9, 9, 16), normal(3, 3, 1, 16), normal(1, 1, 16, 24))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_separable_on_every_instruction_set(isa):
+    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf8").split())
+    if not {"avx512": {"avx512f"}, "avx2": {"avx2", "fma"}}[isa] <= flags:
+        pytest.skip(f"this processor has no {isa}")
+    x, depthwise, pointwise, bias = normal(2, 13, 11, 48), normal(3, 3, 1, 48), normal(1, 1, 48, 40), normal(40)
+    fun = lambda x, d, p, b: jax.nn.relu(conv(conv(x, d), p, groups=1) + b)  # noqa: E731
+    region = regions_of(fun, x, depthwise, pointwise, bias)["conv+pointwise+bias+relu"]
+    run = BACKEND.emit(region)
+    operands = [operand.array([x, depthwise, pointwise, bias]) for operand in run.operands]
+    call = jax.ffi.ffi_call(SEPARABLE_TARGET, run.result)
+    got = call(*operands, spec=run.spec.replace(" depthwise:", f" isa={isa} depthwise:"), version=run.version)
+    assert largest_error([got], [fun(x, depthwise, pointwise, bias)]) < 1e-5
+
+
+def test_many_threads_may_run_the_same_separable_kernel():
+    fun = lambda x, d, p: conv(conv(x, d), p, groups=1)  # noqa: E731
+    arrays = [normal(1, 40, 40, 64), normal(3, 3, 1, 64), normal(1, 1, 64, 64)]
+    run = jax.jit(BACKEND.emit(regions_of(fun, *arrays)["conv+pointwise"]))
+    wanted = np.asarray(run(*arrays)[0])
+    with ThreadPoolExecutor(8) as pool:
+        for got in pool.map(lambda _: np.asarray(run(*arrays)[0]), range(48)):
+            np.testing.assert_array_equal(got, wanted)
+
+
+SEPARABLE = (
+    "op=conv columns=24 bias=0 add=0 low=-inf high=inf depthwise: src=1x9x9x16 dst=1x9x9x16 kernel=3x3 strides=1x1 "
+    "dilation=1x1 pads=1x1 group=1 relu=0 packed=1"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (" depthwise: ", " ", "missing `depthwise:`"),
+        ("columns=24", "columns=0", "out of range"),
+        ("packed=1", "packed=0", "must be packed"),
+        ("op=conv", "op=pool", "conv or pack"),
+        ("bias=0", "bias=0 more=1", "no such option"),
+        ("kernel=3x3", "kernel=3", "2 numbers"),
+    ],
+)
+def test_a_bad_separable_spec_is_named(old, new, message):
+    with pytest.raises(ValueError, match=message):
+        own_kernels.load(SEPARABLE_STEP).packed_size(SEPARABLE.replace(old, new))

@@ -67,6 +67,22 @@ X = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)
 ENV = {"x": X, "y": X[::-1].copy()}
 
 
+def test_calls_are_named_for_profilers():
+    tasks = [
+        *tasks_of_call(add_of(4, 6), ["x", "y"], "a", "fast: add"),
+        *tasks_of_call(relu_of(4, 6), ["a"], "b", "fast: relu"),
+        Task(("b",), ("c",), lambda b: (jnp.sin(b),), title="slow: sin"),
+    ]
+
+    def fun(x: Any, y: Any) -> Any:
+        env = {"x": x, "y": y}
+        run_tasks(tasks, env, ["c"])
+        return env["c"]
+
+    text = jax.jit(fun).lower(X, X).compile().as_text()
+    assert "fast: 2 kernels/" in text and "slow: sin/" in text
+
+
 def test_calls_in_a_row_become_one_program():
     tasks = [*tasks_of_call(add_of(4, 6), ["x", "y"], "a"), *tasks_of_call(relu_of(4, 6), ["a"], "b")]
     (b,), programs, calls = results(tasks, ENV, ["b"])

@@ -107,8 +107,8 @@ class OwnKernels(Backend, Generic[W]):
     def read(self, region: Region) -> W | Unsupported:
         """The one piece of work that all nodes of ``region`` are."""
         anchors = [node for node in region.nodes if self._is_anchor(node)]
-        if len(anchors) != 1:
-            return Unsupported(f"one operation is needed, there are {len(anchors)}: {', '.join(region.ops)}")
+        if not anchors:
+            return Unsupported(f"no operation here starts a call of {self.name}: {', '.join(region.ops)}")
         inside = set(region.nodes)
         work = self.plan(anchors[0])
         if isinstance(work, Unsupported):

@@ -4,6 +4,7 @@
 #include "grouped/plan.h"
 #include "kernel_module.h"
 #include "rows/plan.h"
+#include "separable/plan.h"
 #include "sgemm/plan.h"
 #include "winograd/plan.h"
 
@@ -17,6 +18,8 @@ PYBIND11_MODULE(_kernels, module) {
                                       grouped::InstructionSet, grouped::Threads);
   KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows"), "collage_rows_v1",
                                    rows::InstructionSet, rows::Threads);
+  KernelModule<separable::Plan>::Define(library("separable", "depthwise convolutions with the pointwise one after"),
+                                        "collage_separable_v1", separable::InstructionSet, separable::Threads);
   KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1", sgemm::InstructionSet,
                                     sgemm::Threads);
   KernelModule<winograd::Plan>::Define(library("winograd", "Winograd convolutions"), "collage_winograd_v1",

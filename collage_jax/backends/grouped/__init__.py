@@ -15,9 +15,9 @@ from ...graph.ir import Graph, Node, Value
 from ...graph.origins import Inside
 from ...graph.region import Region
 from ..base import PreparedKernel, Unsupported
-from ..own_kernels import OwnKernels
+from ..own_kernels import OwnKernels, load
 from .convolution import Convolution, plan
-from .kernel import STEP, kernel, prepared_kernel
+from .kernel import SEPARABLE_STEP, STEP, kernel, prepared_kernel, prepared_separable, separable
 from .tail import extend, preceded
 
 
@@ -38,6 +38,8 @@ class Grouped(OwnKernels[Convolution]):
         return preceded(graph, work, inside)
 
     def kernel(self, module: ModuleType, work: Convolution, region: Region) -> Callable[..., Any]:
+        if work.pointwise is not None:
+            return separable(work, region, module.version(), load(SEPARABLE_STEP))
         return kernel(work, region, module.version())
 
     def prepared_kernel(
@@ -45,6 +47,10 @@ class Grouped(OwnKernels[Convolution]):
     ) -> PreparedKernel | None:
         if work.weights not in frozen:
             return None
+        if work.pointwise is not None:
+            if work.pointwise.weights not in frozen:
+                return None
+            return prepared_separable(work, region, frozen, module, load(SEPARABLE_STEP))
         size = module.packed_size(f"op=pack {work.spec(packed=True)}")
         return prepared_kernel(work, region, frozen, module.version(), size)
 

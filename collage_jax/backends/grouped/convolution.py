@@ -20,10 +20,19 @@ GROUPS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, eq=False)
+class Pointwise:
+    """A convolution without extent: the axes of ``weights`` in the order in, out, and then those of size 1."""
+
+    weights: Value
+    axes: tuple[int, ...]
+    columns: int
+
+
+@dataclass(frozen=True, eq=False)
 class Convolution:
     """A convolution with what follows it, in this order: ``bias``, ``summand``, ``low``, ``high``; and a ReLU before.
 
-    In one dimension the height is 1.
+    In one dimension the height is 1. A depthwise one may be followed at once by a pointwise one, all in the same call.
     """
 
     nodes: tuple[Node, ...]
@@ -39,6 +48,7 @@ class Convolution:
     strides: tuple[int, ...]
     dilation: tuple[int, ...]
     pads: tuple[int, ...]  # before
+    pointwise: Pointwise | None = None
     relu: bool = False
     bias: Value | None = None
     summand: Value | None = None
@@ -59,11 +69,21 @@ class Convolution:
 
     def spec(self, packed: bool) -> str:
         """All but the first token of the text that the native side reads."""
+        return f"{self._convolution(packed)} {self._tail()}"
+
+    def separable_spec(self) -> str:
+        """The same for the convolution with the pointwise one after it."""
+        assert self.pointwise is not None
+        return f"columns={self.pointwise.columns} {self._tail()} depthwise: {self._convolution(packed=True)}"
+
+    def _convolution(self, packed: bool) -> str:
         names = ("src", "dst", "kernel", "strides", "dilation", "pads")
         sizes = [f"{name}={'x'.join(map(str, getattr(self, name)))}" for name in names]
-        flags = {"relu": self.relu, "bias": self.bias is not None, "add": self.summand is not None, "packed": packed}
-        bounds = f"low={self.low!r} high={self.high!r}"
-        return " ".join([*sizes, f"group={self.group}", *(f"{k}={int(v)}" for k, v in flags.items()), bounds])
+        return " ".join([*sizes, f"group={self.group} relu={int(self.relu)} packed={int(packed)}"])
+
+    def _tail(self) -> str:
+        flags = f"bias={int(self.bias is not None)} add={int(self.summand is not None)}"
+        return f"{flags} low={self.low!r} high={self.high!r}"
 
 
 def plan(node: Node) -> Convolution | Unsupported:
@@ -90,6 +110,22 @@ def plan(node: Node) -> Convolution | Unsupported:
         dilation=(*flat, *_numbers(node, "rhs_dilation")),
         pads=(*(0 for _ in flat), *pads),
     )
+
+
+def pointwise(node: Node, conv: Convolution) -> Pointwise | None:
+    """``node``, which reads ``conv``'s result, as a convolution without extent; None if it is none."""
+    if node.op != "conv_general_dilated" or node.inputs[0] is not conv.result or refused_arrays(node) is not None:
+        return None
+    rhs = node.inputs[1]
+    lhs_spec, (out_axis, in_axis, *spatial), out_spec = node.params["dimension_numbers"]
+    last = (0, conv.result.ndim - 1, *range(1, conv.result.ndim - 1))
+    whole = {name: all(n == 1 for n in _numbers(node, name)) for name in ("window_strides", "lhs_dilation")}
+    groups = int(node.params["feature_group_count"]) * int(node.params["batch_group_count"])
+    if tuple(lhs_spec) != last or tuple(out_spec) != last or groups != 1 or not all(whole.values()):
+        return None
+    if any(rhs.shape[a] != 1 for a in spatial) or any(int(n) for pair in node.params["padding"] for n in pair):
+        return None
+    return Pointwise(rhs, (in_axis, out_axis, *spatial), rhs.shape[out_axis])
 
 
 def _refusal(node: Node) -> Unsupported | None:

@@ -1,4 +1,4 @@
-"""What is done in the same call: ReLU before a convolution; bias, another tensor, bounds after it, in this order."""
+"""What is done in the same call: ReLU before a convolution; after it a pointwise one, bias, another tensor, bounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, vector
-from .convolution import Convolution
+from .convolution import Convolution, pointwise
 
 _ADDS = ("add", "add_any")
 
@@ -30,6 +30,8 @@ def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | Non
     node = graph.only_user(conv.result)
     if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or conv.is_bounded:
         return None
+    if node.op == "conv_general_dilated":
+        return _separable(conv, node)
     if node.out.shape != conv.result.shape or node.out.dtype != conv.result.dtype:
         return None
     if node.op in ("relu", "relu6", "clip"):
@@ -40,6 +42,15 @@ def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | Non
     if node.op not in _ADDS or node.inputs.count(conv.result) != 1:
         return None
     return _plus(graph, conv, node, node.inputs[1 if node.inputs[0] is conv.result else 0], inside)
+
+
+def _separable(conv: Convolution, node: Node) -> Convolution | None:
+    if conv.group != 1 or conv.pointwise is not None or conv.bias is not None or conv.summand is not None:
+        return None
+    found = pointwise(node, conv)
+    if found is None or found.weights in (conv.source, conv.weights, conv.result):
+        return None
+    return conv.followed_by("pointwise", (node,), pointwise=found)
 
 
 def _plus(graph: Graph, conv: Convolution, node: Node, other: Value, inside: Inside) -> Convolution | None:

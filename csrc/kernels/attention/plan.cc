@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "../../scratch.h"
+#include "../sgemm/panels.h"
 
 namespace collage::attention {
 namespace {
@@ -15,7 +16,6 @@ using sgemm::kVector;
 
 constexpr double kWorthThread = 5e4;  // multiplications; with fewer, waking another thread takes longer
 constexpr int64_t kMostRows = 64;     // of a task: their scores and a head's keys share a core's own cache
-constexpr int64_t kSummands = 256;    // at a time, as in sgemm
 
 struct Offer {
   std::string_view isa;
@@ -32,22 +32,6 @@ Kernels Choose(const std::string& isa) {
 }
 
 int64_t RoundUp(int64_t number, int64_t step) { return (number + step - 1) / step * step; }
-
-// `matrix`, of which element (k, n) is at k * row + n * column, as panels of neighbouring columns; see sgemm/kernels.h.
-void Pack(const float* matrix, int64_t row, int64_t column, int64_t depth, int64_t columns, float* panels) {
-  for (int64_t start = 0; start < columns; start += kPanel) {
-    const int64_t here = std::min(kPanel, columns - start), width = RoundUp(here, kVector);
-    const float* from = matrix + start * column;
-    if (column == 1) {
-      for (int64_t k = 0; k < depth; ++k, from += row)
-        std::fill(std::copy(from, from + here, panels + k * width), panels + (k + 1) * width, 0.f);
-    } else {
-      for (int64_t n = 0; n < width; ++n)
-        for (int64_t k = 0; k < depth; ++k) panels[k * width + n] = n < here ? from[k * row + n * column] : 0.f;
-    }
-    panels += depth * width;
-  }
-}
 
 }  // namespace
 
@@ -70,8 +54,8 @@ Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choos
   threads_ = static_cast<int>(std::min<int64_t>(threads_, heads * blocks_));
   const int64_t rows = (p.queries + blocks_ - 1) / blocks_;
   score_row_ = RoundUp(p.keys, kVector) + kVector;  // never at a distance at which rows share lines of the cache
-  keys_size_ = p.depth * RoundUp(p.keys, kVector);
-  values_size_ = p.keys * RoundUp(p.width, kVector);
+  keys_size_ = sgemm::PackedSize(p.depth, p.keys);
+  values_size_ = sgemm::PackedSize(p.keys, p.width);
   scores_size_ = rows * score_row_;
   partial_size_ = rows * kPanel;
 }
@@ -110,8 +94,10 @@ void Plan::RunTasks(const Arrays& arrays, int64_t task, int64_t end, float* memo
     const int64_t head = task / blocks_, block = task % blocks_;
     if (head != packed) {
       const int64_t outer = head / p.heads[1], inner = head % p.heads[1];
-      Pack(arrays.k + outer * p.k[0] + inner * p.k[1], p.k[3], p.k[2], p.depth, p.keys, scratch.keys);
-      Pack(arrays.v + outer * p.v[0] + inner * p.v[1], p.v[2], p.v[3], p.keys, p.width, scratch.values);
+      sgemm::PackMatrix(arrays.k + outer * p.k[0] + inner * p.k[1], p.k[3], p.k[2], p.depth, p.keys,
+                        scratch.keys);
+      sgemm::PackMatrix(arrays.v + outer * p.v[0] + inner * p.v[1], p.v[2], p.v[3], p.keys, p.width,
+                        scratch.values);
       packed = head;
     }
     const int64_t row = p.queries * block / blocks_;
@@ -134,7 +120,7 @@ void Plan::RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows
   task.tail = &scaled;
   task.result = scratch.scores;
   task.result_row = score_row_;
-  Multiply(task, p.keys, p.depth, scratch.keys);
+  sgemm::MultiplyPanels(*kernels_.products, task, p.depth, p.keys, scratch.keys);
 
   Scores scores{scratch.scores, rows, p.keys, score_row_, p.masking, nullptr, p.mask_steps[2], p.mask_steps[3], p.fill};
   if (arrays.mask != nullptr)
@@ -146,28 +132,7 @@ void Plan::RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows
   task.tail = &plain;
   task.result = arrays.result + outer * p.result[0] + inner * p.result[1] + row * p.result[2];
   task.result_row = p.result[2];
-  Multiply(task, p.width, p.keys, scratch.values);
-}
-
-// The rows of `task.a`, `depth` wide, times a packed matrix.
-void Plan::Multiply(sgemm::Task task, int64_t columns, int64_t depth, const float* panels) const {
-  const int64_t parts = (depth + kSummands - 1) / kSummands, part = (depth + parts - 1) / parts;
-  const float* a = task.a;
-  float* result = task.result;
-  for (int64_t start = 0; start < columns; start += kPanel) {
-    task.columns = std::min(kPanel, columns - start);
-    task.width = RoundUp(task.columns, kVector);
-    task.result = result + start;
-    for (int64_t from = 0; from < depth; from += part) {
-      task.depth = std::min(part, depth - from);
-      task.a = a + from;
-      task.b = task.next = panels + from * task.width;
-      task.first = from == 0;
-      task.last = from + task.depth == depth;
-      kernels_.products->multiply(task);
-    }
-    panels += depth * task.width;
-  }
+  sgemm::MultiplyPanels(*kernels_.products, task, p.keys, p.width, scratch.values);
 }
 
 }  // namespace collage::attention

@@ -37,7 +37,6 @@ class Plan : public Step {
 
   void RunTasks(const Arrays& arrays, int64_t task, int64_t end, float* memory) const;
   void RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows, const Scratch& scratch) const;
-  void Multiply(sgemm::Task task, int64_t columns, int64_t depth, const float* panels) const;
 
   Problem problem_;
   Kernels kernels_;

@@ -6,12 +6,22 @@
 
 namespace collage::grouped {
 
-void Plan::RunItem(const Arrays& arrays, int64_t item, std::byte* scratch) const {
+Plan::Item Plan::ItemAt(int64_t number) const {
   const Problem& p = problem_;
   const int64_t across = (p.channels + width_ - 1) / width_;
-  const int64_t first_channel = item % across * width_, rows = item / across % row_blocks_;
-  const int64_t image = item / across / row_blocks_, end_channel = std::min(first_channel + width_, p.channels);
-  const int64_t first_row = p.dst[0] * rows / row_blocks_, end_row = p.dst[0] * (rows + 1) / row_blocks_;
+  const int64_t channel = number % across * width_, rows = number / across % row_blocks_;
+  return {number / across / row_blocks_, channel, std::min(channel + width_, p.channels),
+          p.dst[0] * rows / row_blocks_, p.dst[0] * (rows + 1) / row_blocks_, 0};
+}
+
+void Plan::RunRows(const Arrays& arrays, int64_t first_row, int64_t end_row, std::byte* scratch) const {
+  for (int64_t channel = 0; channel < problem_.channels; channel += width_)
+    RunItem(arrays, {0, channel, std::min(channel + width_, problem_.channels), first_row, end_row, first_row}, scratch);
+}
+
+void Plan::RunItem(const Arrays& arrays, const Item& item, std::byte* scratch) const {
+  const Problem& p = problem_;
+  const auto [image, first_channel, end_channel, first_row, end_row, origin] = item;
   auto* runs = reinterpret_cast<const float**>(scratch);
   auto* copies = reinterpret_cast<float*>(scratch + pointer_bytes_);
   const int64_t span = p.span(0);
@@ -36,7 +46,7 @@ void Plan::RunItem(const Arrays& arrays, int64_t item, std::byte* scratch) const
                 layout_.runs[i].start * kernels_->lanes;
     }
     for (int64_t channel = first_channel; channel < end_channel; channel += kernels_->lanes)
-      RunRow(arrays, channel, (image * p.dst[0] + y) * p.dst[1] * p.channels + channel, runs);
+      RunRow(arrays, channel, (image * p.dst[0] + y - origin) * p.dst[1] * p.channels + channel, runs);
   }
 }
 

@@ -104,11 +104,11 @@ void Plan::Run(const void* const* operands, void* result) const {
   const int64_t items = p.batch * CeilDiv(p.channels, width_) * row_blocks_;
   std::byte* own = scratch + packed_bytes;
   if (threads_ == 1) {
-    for (int64_t item = 0; item < items; ++item) RunItem(arrays, item, own);
+    for (int64_t item = 0; item < items; ++item) RunItem(arrays, ItemAt(item), own);
     return;
   }
 #pragma omp parallel for schedule(dynamic) num_threads(threads_)
-  for (int64_t item = 0; item < items; ++item) RunItem(arrays, item, own + omp_get_thread_num() * scratch_bytes_);
+  for (int64_t item = 0; item < items; ++item) RunItem(arrays, ItemAt(item), own + omp_get_thread_num() * scratch_bytes_);
 }
 
 }  // namespace collage::grouped

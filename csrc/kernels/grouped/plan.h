@@ -27,11 +27,22 @@ class Plan : public Step {
   size_t ResultBytes() const override;
   void Run(const void* const* operands, void* result) const override;
 
+  // For those who go on with the results while they are near: one thread, some rows of an image, all channels. They go
+  // to `arrays.result`, dense and from its start; `arrays` has packed weights, no summand, and the source of the image.
+  void RunRows(const Arrays& arrays, int64_t first_row, int64_t end_row, std::byte* scratch) const;
+  size_t scratch_bytes() const { return scratch_bytes_; }
+
  private:
+  // Where an item is, and the row that `arrays.result` begins with.
+  struct Item {
+    int64_t image, first_channel, end_channel, first_row, end_row, origin;
+  };
+
   void ChooseItems();
   void Pack(const float* weights, float* packed) const;
   void PackBlock(const float* weights, float* packed, int64_t block) const;
-  void RunItem(const Arrays& arrays, int64_t item, std::byte* scratch) const;
+  Item ItemAt(int64_t number) const;
+  void RunItem(const Arrays& arrays, const Item& item, std::byte* scratch) const;
   void RunRow(const Arrays& arrays, int64_t channel, int64_t result, const float* const* runs) const;
   void CopyRow(const float* row, int64_t channels, float* to) const;
   int64_t copy_size() const { return width_ / kernels_->lanes * chunk_size_; }

@@ -1,6 +1,6 @@
-"""Rows: layer norm, RMS norm and softmax over the last axes, in float32, row by row in a core's own cache.
+"""Rowwise: layer norm, RMS norm and softmax over the last axes, in float32, row by row in a core's own cache.
 
-rows           node -> rows as the kernels see them, or why they cannot run them
+plan           node -> rows as the kernels see them, or why they cannot run them
 kernel         rows -> callable
 """
 
@@ -16,13 +16,13 @@ from ...graph.region import Region
 from ..base import PreparedKernel, Unsupported
 from ..own_kernels import OwnKernels
 from .kernel import STEP, kernel
-from .rows import ANCHORS, Rows, plan
+from .plan import ANCHORS, Rows, plan
 
 
-class RowKernels(OwnKernels[Rows]):
+class Rowwise(OwnKernels[Rows]):
     """What needs a whole row of an array, and no other."""
 
-    name = "rows"
+    name = "rowwise"
     extension = STEP
     anchors = frozenset(ANCHORS)
 
@@ -41,4 +41,4 @@ class RowKernels(OwnKernels[Rows]):
         return None  # a frozen scale is used as it is
 
 
-BACKEND = RowKernels()
+BACKEND = Rowwise()

@@ -6,7 +6,7 @@ import jax
 
 from ...graph.region import Region
 from ...native_call import NativeCall, NativeOperand
-from .rows import Rows
+from .plan import Rows
 
 TARGET = "collage_rows_v1"
 
