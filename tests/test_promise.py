@@ -179,7 +179,9 @@ def test_what_is_real_here_holds_the_promise():
 
     def network(x, kernel, w):
         y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        return jax.nn.softmax(jax.nn.relu(y).mean((1, 2)) @ w)
+        pixels = jax.nn.relu(y).reshape(2, 36, 8)
+        attended = jax.nn.softmax(pixels @ pixels.mT) @ pixels
+        return jax.nn.softmax(attended.mean(1) @ w)
 
     for frozen in ((), (1, 2)):
         decorated = collage_jax.jit(network, frozen_argnums=frozen, budget_s=5)

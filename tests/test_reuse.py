@@ -43,8 +43,9 @@ PROGRAM = textwrap.dedent("""
                 x, w, (1, 1), "SAME", dimension_numbers=dims, feature_group_count=groups
             )
         x = jax.nn.relu(conv(jax.nn.relu(conv(x, dense)), grouped, 8))
-        x = jnp.cumsum(jax.nn.relu(conv(x, pointwise)), 1).mean((1, 2))
-        return jax.nn.softmax(x @ head)
+        x = jnp.cumsum(jax.nn.relu(conv(x, pointwise)), 1).reshape(2, 72, 32)
+        x = jax.nn.softmax(x @ x.mT * 0.01) @ x
+        return jax.nn.softmax(x.mean(1) @ head)
 
     shapes = (1, 12, 12, 32), (3, 3, 32, 32), (3, 3, 4, 32), (1, 1, 32, 32), (32, 16)
     args = [jnp.asarray(np.random.default_rng(i).standard_normal(s) * 0.2, jnp.float32) for i, s in enumerate(shapes)]
