@@ -78,13 +78,9 @@ class Heads:
 
 def plans(graph: Graph, found: Found, inside: Inside) -> Iterator[Heads | Unsupported]:
     """``found`` alone, and with all reshapes and transpositions that only serve it; or why it cannot be run."""
-    axes = _axes(found)
-    if isinstance(axes, Unsupported) or isinstance(refusal := _refused(found), Unsupported):
-        yield axes if isinstance(axes, Unsupported) else refusal
-        return
-    mask = _mask(found)
-    if isinstance(mask, Unsupported):
-        yield mask
+    axes, refusal, mask = _axes(found), _refused(found), _mask(found)
+    if refusal is not None or isinstance(axes, Unsupported) or isinstance(mask, Unsupported):
+        yield next(why for why in (refusal, axes, mask) if isinstance(why, Unsupported))
         return
     users = [next(node for node in found.nodes if value in node.inputs) for value in found.inputs]
     options = {

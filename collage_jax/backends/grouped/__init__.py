@@ -39,7 +39,7 @@ class Grouped(OwnKernels[Convolution]):
 
     def kernel(self, module: ModuleType, work: Convolution, region: Region) -> Callable[..., Any]:
         if work.pointwise is not None:
-            return separable(work, region, module.version(), load(SEPARABLE_STEP))
+            return separable(work, region, module.version(), _separable_module())
         return kernel(work, region, module.version())
 
     def prepared_kernel(
@@ -50,9 +50,15 @@ class Grouped(OwnKernels[Convolution]):
         if work.pointwise is not None:
             if work.pointwise.weights not in frozen:
                 return None
-            return prepared_separable(work, region, frozen, module, load(SEPARABLE_STEP))
+            return prepared_separable(work, region, frozen, module, _separable_module())
         size = module.packed_size(f"op=pack {work.spec(packed=True)}")
         return prepared_kernel(work, region, frozen, module.version(), size)
+
+
+def _separable_module() -> ModuleType:
+    module = load(SEPARABLE_STEP)
+    assert isinstance(module, ModuleType)  # it is a part of the extension that is there
+    return module
 
 
 BACKEND = Grouped()
