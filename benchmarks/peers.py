@@ -43,6 +43,7 @@ def measure(name: str, batch: int, names: list[str], rounds: int) -> Result:
             process = Process(contender, name, batch, output, log)
             if process.failure:
                 failures[contender] = process.failure
+                process.close()
             else:
                 processes[contender], outputs[contender] = process, output
             print(f"  {contender}: {process.failure or f'warm after {process.ready_s:.1f} s'}", flush=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from . import CONTENDERS
@@ -48,6 +49,9 @@ class Process:
         """Ends the process."""
         self._process.kill()
         self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def _answer(self):
         line = self._process.stdout.readline()

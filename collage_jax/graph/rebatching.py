@@ -1,0 +1,68 @@
+"""Batched products with the batch axes of size 1 that ``jnp.matmul`` takes away before and puts back after.
+
+Without them a product of heads looks other at batch 1 than at batch 2, and no longer like what it is a part of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax import lax
+
+from .ir import Graph, Node, Value
+from .simplify import drop_dead, with_inputs
+from .splice import traced_nodes
+
+
+def rebatch(graph: Graph) -> Graph:
+    """``graph`` with dot_general(squeeze(x), squeeze(y)) and its broadcast back as one batched product of x and y."""
+    nodes: list[Node] = []
+    alias: dict[Value, Value] = {}
+    for old in graph.nodes:
+        node = with_inputs(old, alias)
+        pair = _operands(graph, old)
+        if pair is None:
+            nodes.append(node)
+            continue
+        product = graph.producer[old.inputs[0]]
+        made, alias[old.out] = traced_nodes(_batched(product), [alias.get(v, v) for v in pair])
+        nodes += made
+    return drop_dead(Graph(graph.inputs, graph.constants, tuple(nodes), tuple(alias.get(v, v) for v in graph.outputs)))
+
+
+def _operands(graph: Graph, node: Node) -> tuple[Value, Value] | None:
+    """x and y, where ``node`` puts a first axis of size 1 back on the batched product of both without theirs."""
+    if node.op != "broadcast_in_dim" or len(node.inputs) != 1 or node.out.ndim < 3:
+        return None
+    product = graph.producer.get(node.inputs[0])
+    if product is None or product.op != "dot_general" or graph.only_user(product.out) is not node or product.barrier:
+        return None
+    axes = tuple(int(d) for d in node.params["broadcast_dimensions"])
+    if (
+        axes != tuple(range(1, node.out.ndim))
+        or node.out.shape[0] != 1
+        or not product.params["dimension_numbers"][1][0]
+    ):
+        return None
+    found = [_unsqueezed(graph, value) for value in product.inputs]
+    return (found[0], found[1]) if found[0] is not None and found[1] is not None else None
+
+
+def _unsqueezed(graph: Graph, value: Value) -> Value | None:
+    """What ``value`` is without its first axis, of size 1."""
+    node = graph.producer.get(value)
+    if node is None or node.op not in ("squeeze", "reshape") or node.inputs[0].shape != (1, *value.shape):
+        return None
+    return node.inputs[0] if node.params.get("dimensions") in (None, (0,)) else None
+
+
+def _batched(product: Node) -> Any:
+    (contracted, batch), params = product.params["dimension_numbers"], product.params
+
+    def fun(x: Any, y: Any) -> Any:
+        moved = tuple(tuple(int(a) + 1 for a in axes) for axes in contracted)
+        batches = tuple((0, *(int(a) + 1 for a in axes)) for axes in batch)
+        kept = {name: params.get(name) for name in ("precision", "preferred_element_type", "out_sharding")}
+        return lax.dot_general(x, y, (moved, batches), **kept)
+
+    return fun
