@@ -72,7 +72,7 @@ def measure(name: str, batch: int, names: list[str], rounds: int) -> Result:
 def _errors(outputs):
     """Against `jax.jit`, or the first there is."""
     compared = {name: np.load(path) for name, path in outputs.items() if name != LIMIT}
-    expected = compared.get("jax", next(iter(compared.values())))
+    expected = compared.get("jax", next(iter(compared.values()), None))
     return {name: float(np.abs(got - expected).max() / np.abs(expected).max()) for name, got in compared.items()}
 
 
@@ -103,8 +103,9 @@ def _stored(path: Path | None) -> dict[tuple[str, int], Result]:
 
 def _report(results: list[Result]) -> str:
     parts = []
-    for batch in sorted({result.batch for result in results}):
-        of_batch = [result for result in results if result.batch == batch]
+    complete = [result for result in results if OURS in result.seconds and result.peers()]
+    for batch in sorted({result.batch for result in complete}):
+        of_batch = [result for result in complete if result.batch == batch]
         parts.append(
             f"Batch {batch}, float32, {len(of_batch[0].seconds[OURS])} rounds, milliseconds:\n\n{table(of_batch)}"
         )
@@ -140,9 +141,9 @@ def main() -> None:
             for name in options.names or NETWORKS:
                 print(f"{NETWORKS[name].title}, batch {batch}", flush=True)
                 results[name, batch] = measure(name, batch, names, options.rounds)
-                print(_report([results[name, batch]]), flush=True)
                 if options.json:
                     options.json.write_text(json.dumps([asdict(result) for result in results.values()]))
+                print(_report([results[name, batch]]), flush=True)
     ordered = sorted(results.values(), key=lambda result: (result.batch, list(NETWORKS).index(result.network)))
     report = _report(ordered)
     print(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,15 +53,24 @@ def _named(target: str) -> Callable[[], Any]:
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise ValueError(f"the target must be module:name or file.py:name, got {target!r}")
-    path = Path(place)
-    sys.path.insert(0, str(path.parent.resolve() if path.suffix == ".py" else Path.cwd()))
     try:
-        module = importlib.import_module(path.stem if path.suffix == ".py" else place)
-    except ModuleNotFoundError as error:
+        module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except (ModuleNotFoundError, FileNotFoundError) as error:
         raise ValueError(f"the target {target!r} cannot be imported: {error}; give a file that exists") from error
     if not callable(found := getattr(module, name, None)):
         raise ValueError(f"{place} must have a function called {name!r}, got {found!r}")
     return found
+
+
+def _run(path: Path) -> Any:
+    sys.path.insert(0, str(path.parent.resolve()))
+    # Under a name of its own: the file may be called as a module that is there already.
+    spec = importlib.util.spec_from_file_location(f"__target_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _made_by(make: Callable[[], Any], target: str) -> tuple[Callable[..., Any], Sequence[Any]]:

@@ -18,7 +18,7 @@ from .costs import FAULTS, Measured
 from .deciding import Call
 from .graph.region import Region
 from .graph.trace import trace_function
-from .graph.work import operations, traffic
+from .graph.work import operations, repeats, traffic
 from .lowering import APART, lower
 from .placement import PlacedRegion, Placement
 from .plan import Plan
@@ -138,8 +138,18 @@ def _row(placed: PlacedRegion, problem: Problem, inside: Sequence[float]) -> Reg
     region = Region.of(graph, (graph.nodes[i] for i in placed.places[0].nodes))
     alone = placed.cost.median_us if isinstance(placed.cost, Measured) else 0.0
     us = float(np.mean(inside)) if inside else alone
-    about = placed.backend, placed.label, placed.shapes, placed.count
+    count = sum(_runs(problem, place.graph) for place in placed.places)
+    about = placed.backend, placed.label, placed.shapes, count
     return RegionProfile(*about, us, bool(inside), operations(region.nodes), traffic(region))
+
+
+def _runs(problem: Problem, name: str) -> int:
+    """How often the graph called ``name`` runs in a call; see ``Place.graph``."""
+    runs, above = 1, ""
+    for step in filter(None, name.split("/")):
+        node = problem.graphs[above].nodes[int(step.partition(".")[0])]
+        runs, above = runs * repeats(node), f"{above}/{step}".lstrip("/")
+    return runs
 
 
 def limits(backends: Mapping[str, Backend]) -> Limits:

@@ -191,6 +191,38 @@ def test_it_can_be_chosen_in_a_program():
     assert "fused_attention" in fun.explain(*args)
 
 
+def bias_that_repeats(q, k, v, bias):
+    return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(jax.lax.add(jnp.einsum("bhqd,bhkd->bhqk", q, k), bias)), v)
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "bias"),
+    [((1, 3, 9, 5), (1, 3, 13, 5), (2, 1, 1, 13)), ((2, 3, 9, 5), (2, 3, 1, 5), (1, 1, 1, 13))],
+    ids=["over the batch", "over the keys"],
+)
+def test_scores_that_the_mask_repeats_are_left_alone(q, k, bias):
+    args = normal(*q), normal(*k), normal(2, 3, 13, 4), normal(*bias)
+    try:
+        jax.eval_shape(bias_that_repeats, *args)
+    except TypeError:  # where `lax.add` takes equal shapes alone there is nothing to leave
+        return
+    assert not regions_of(bias_that_repeats, *args)
+
+
+def test_one_transposed_array_as_q_and_k():
+    def fun(y, v):
+        t = jnp.swapaxes(y, 1, 2)
+        return jnp.einsum("bqk,bkd->bqd", jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", t, t)), v)
+
+    for region in regions_of(fun, normal(2, 6, 9), normal(2, 9, 4)):
+        check(region)
+
+
+def test_a_divisor_of_zero_is_no_error():
+    fun = lambda q, k, v: jax.nn.softmax(q @ k.mT / 0.0) @ v  # noqa: E731
+    assert not regions_of(fun, *[normal(2, 9, 8)] * 3)
+
+
 def prescribed(q, k, v):
     algorithm = jax.lax.DotAlgorithmPreset.F32_F32_F32
     return jnp.einsum("bqk,bkd->bqd", jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", q, k, precision=algorithm)), v)
@@ -212,7 +244,8 @@ def test_refusals_say_why(fun, shapes, reason):
     ("change", "message"),
     [
         (("op=attention", "op=convolution"), "op=convolution"),
-        (("heads=1x2", "heads=1x3"), "outside its array"),
+        (("heads=1x2", "heads=1x3"), "outside its array|for each head"),
+        (("heads=1x2", "heads=4294967296x4294967296"), "larger than any memory"),
         (("scale=", "scale=nan#"), "scale"),
         (("mask=none", "mask=some"), "none, bias or keep"),
         (("mask=none", "mask=none more=1"), "no such option"),

@@ -413,6 +413,12 @@ def test_branches_of_a_cell():
     check(regions["conv+pointwise+sum"])
 
 
+def test_a_bias_of_one_number_is_no_vector():
+    fun = lambda x, d, p, b: conv(conv(x, d), p, groups=1) + b  # noqa: E731
+    for region in regions_of(fun, normal(1, 5, 5, 16), normal(3, 3, 1, 16), normal(1, 1, 16, 24), normal(1)).values():
+        check(region)
+
+
 def test_what_lies_between_is_kept_if_others_read_it():
     def fun(x, depthwise, pointwise):
         y = conv(x, depthwise)

@@ -46,6 +46,14 @@ def test_operations_and_bytes_by_hand():
     assert operations(batched.nodes) == 2 * 3 * 4 * 5 * 6
 
 
+def test_a_scan_counts_as_often_as_it_runs():
+    def fun(x, ws):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, ws)[0]
+
+    graph = trace_function(fun, array(3, 4), array(7, 4, 4))
+    assert operations(graph.nodes) == 7 * 2 * 3 * 4 * 4
+
+
 def test_the_share_of_a_limit_is_that_of_what_takes_longest_at_best():
     row = RegionProfile("b", "dot", "", 2, us=10.0, inside=True, flops=1e6, bytes=4e4)
     assert row.share_of(Limits(flops=2e11, bytes=1e10)) == pytest.approx(0.5)
@@ -107,6 +115,13 @@ def test_the_command_line_explains_and_profiles(program, capsys):
     for command in ("explain", "profile"):
         main([command, f"{program}:make", "--frozen", "0", "--backends", "xla"])
         assert "XLA runs everything" in capsys.readouterr().out
+
+
+def test_a_file_may_be_called_as_a_module_is(program, capsys):
+    other = program.with_name("queue.py")
+    other.write_text(program.read_text())
+    main(["explain", f"{other}:make", "--backends", "xla"])
+    assert "XLA runs everything" in capsys.readouterr().out
 
 
 def test_the_command_line_lists_backends(capsys):

@@ -45,6 +45,17 @@ def test_precision_is_kept():
     assert product.params["precision"] == (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
 
 
+def test_a_product_that_is_repeated_stays():
+    def fun(x, y):
+        product = jax.lax.dot_general(x[0], y[0], (((2,), (1,)), ((0,), (0,))))
+        return jnp.broadcast_to(product, (1, 4, 3, 5)).sum(2)
+
+    arrays = normal(1, 4, 1, 8), normal(1, 4, 8, 5)
+    graph = rebatch(trace_function(fun, *arrays))
+    run = jax.jit(callable_of(graph.nodes, graph.inputs, graph.outputs))
+    np.testing.assert_allclose(run(*arrays)[0], fun(*arrays), rtol=1e-5)
+
+
 def test_what_has_no_heads_or_is_read_in_between_stays():
     plain = trace_function(lambda x, y: x @ y, normal(1, 3, 4), normal(1, 4, 5))
     assert ops(rebatch(plain)) == ops(plain)

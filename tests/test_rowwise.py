@@ -140,7 +140,7 @@ def test_many_threads_may_run_the_same_kernel():
 @pytest.mark.parametrize(
     ("fun", "shape", "reason"),
     [
-        (lambda x: jax.nn.softmax(x, 0), (4, 5), "last axes"),
+        (lambda x: jax.nn.softmax(x, 0), (4, 5), "last axis"),
         (lambda x: jax.nn.softmax(x.astype(jnp.bfloat16).astype(jnp.float32)), (0, 5), "empty"),
     ],
 )

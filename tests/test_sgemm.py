@@ -101,6 +101,12 @@ def with_tail(y, names):
     return y
 
 
+def test_a_bias_of_one_number_is_no_vector():
+    fun = lambda x, w, b: x @ w + b  # noqa: E731
+    for region in regions_of(fun, normal(9, 8), normal(8, 5), normal(1)).values():
+        check(region)
+
+
 sizes = st.integers(1, 70)
 tails = st.sampled_from(ORDERS)
 

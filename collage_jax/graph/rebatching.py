@@ -38,6 +38,8 @@ def _operands(graph: Graph, node: Node) -> tuple[Value, Value] | None:
     if product is None or product.op != "dot_general" or graph.only_user(product.out) is not node or product.barrier:
         return None
     axes = tuple(int(d) for d in node.params["broadcast_dimensions"])
+    if node.out.shape != (1, *product.out.shape):  # it repeats the product, too
+        return None
     if (
         axes != tuple(range(1, node.out.ndim))
         or node.out.shape[0] != 1
@@ -59,10 +61,13 @@ def _unsqueezed(graph: Graph, value: Value) -> Value | None:
 def _batched(product: Node) -> Any:
     (contracted, batch), params = product.params["dimension_numbers"], product.params
 
+    def moved(axes: Any) -> tuple[int, ...]:
+        return tuple(int(a) + 1 for a in axes)
+
     def fun(x: Any, y: Any) -> Any:
-        moved = tuple(tuple(int(a) + 1 for a in axes) for axes in contracted)
-        batches = tuple((0, *(int(a) + 1 for a in axes)) for axes in batch)
+        summed = moved(contracted[0]), moved(contracted[1])
+        batches = (0, *moved(batch[0])), (0, *moved(batch[1]))
         kept = {name: params.get(name) for name in ("precision", "preferred_element_type", "out_sharding")}
-        return lax.dot_general(x, y, (moved, batches), **kept)
+        return lax.dot_general(x, y, (summed, batches), **kept)
 
     return fun

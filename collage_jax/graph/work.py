@@ -12,9 +12,19 @@ from .region import Region
 def operations(nodes: Iterable[Node]) -> float:
     """Floating-point operations of all products and convolutions, two for each multiplication with its addition.
 
-    Multiplications by padding count, as is usual; everything else does not.
+    Multiplications by padding count, as is usual; everything else does not. Bodies of control flow count as often as
+    ``repeats`` says.
     """
-    return float(sum(_operations(primitive) for node in nodes for primitive in node.primitives))
+    return float(sum(_operations(primitive) + _inside(primitive) for node in nodes for primitive in node.primitives))
+
+
+def repeats(node: Node) -> int:
+    """How often the bodies of ``node`` run: the length of a scan; 1 where nothing is known before."""
+    return int(node.params["length"]) if node.op == "scan" else 1
+
+
+def _inside(node: Node) -> float:
+    return repeats(node) * sum(operations(body.nodes) for bodies in node.subgraphs.values() for body in bodies)
 
 
 def traffic(region: Region) -> float:

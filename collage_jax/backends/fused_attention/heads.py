@@ -98,7 +98,9 @@ def plans(graph: Graph, found: Found, inside: Inside) -> Iterator[Heads | Unsupp
     for choice in (0, -1):
         seen = {name: option[choice] for name, option in options.items()}
         nodes = Region.of(graph, (*found.nodes, *(node for each in seen.values() for node in each.nodes))).nodes
-        if nodes not in known:
+        made = {value for node in nodes for value in node.outputs}
+        # What two of them read is looked through for both, or for none.
+        if nodes not in known and made.isdisjoint(each.value for name, each in seen.items() if name != "result"):
             known.add(nodes)
             yield Heads(nodes, **seen, scale=float(np.float32(found.params["scale"])), mask=mask)
 

@@ -58,7 +58,7 @@ def _plus(graph: Graph, conv: Convolution, node: Node, other: Value, inside: Ins
         return None
     if conv.bias is None:
         found = vector(graph, other, node, inside)
-        if found is not None:
+        if found is not None and found[0].size == conv.result.shape[-1]:
             return conv.followed_by("bias", (*found[1], node), bias=found[0])
     if other.shape != conv.result.shape or isinstance(other, Constant):
         return None

@@ -1,4 +1,4 @@
-"""Rowwise: layer norm, RMS norm and softmax over the last axes, in float32, row by row in a core's own cache.
+"""Rowwise: layer norm, RMS norm and softmax over the last axis, in float32, row by row in a core's own cache.
 
 plan           node -> rows as the kernels see them, or why they cannot run them
 kernel         rows -> callable

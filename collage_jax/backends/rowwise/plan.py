@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -43,10 +41,10 @@ def plan(node: Node) -> Rows | Unsupported:
         return Unsupported(f"the kernels take float32, got {', '.join(str(v.dtype) for v in node.inputs)}")
     if source.size == 0:
         return Unsupported(f"an array is empty: {source.shape}")
-    axes = _axes(node)
-    if axes != list(range(source.ndim - len(axes), source.ndim)) or not axes:
-        return Unsupported(f"rows must lie along the last axes, got {axes} of {source.ndim}")
-    columns = prod(source.shape[axis] for axis in axes)
+    axis = int(node.params["axis"])
+    if axis != source.ndim - 1:
+        return Unsupported(f"rows must lie along the last axis, got {axis} of {source.ndim} dimensions")
+    columns = source.shape[axis]
     return ANCHORS[node.op](node, source.size // columns, columns)
 
 
@@ -76,12 +74,6 @@ def _norm(node: Node, rows: int, columns: int, names: Sequence[str], **flags: bo
     epsilon = repr(float(node.params["epsilon"]))
     whole = f"op=norm rows={rows} columns={columns} epsilon={epsilon} {text}"
     return Rows((node,), node.out, node.inputs[0], vectors, whole)
-
-
-def _axes(node: Node) -> list[int]:
-    axis: Any = node.params["axis"]
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-    return sorted(int(a) % max(node.inputs[0].ndim, 1) for a in axes)
 
 
 #: How to see a node as rows, by operation.

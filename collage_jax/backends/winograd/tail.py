@@ -45,7 +45,7 @@ def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | Non
         return None
     if conv.bias is None:
         found = vector(graph, other, node, inside)
-        if found is not None:
+        if found is not None and found[0].size == conv.result.shape[-1]:
             return conv.followed_by("bias", (*found[1], node), bias=found[0])
     if other.shape == conv.result.shape and not isinstance(other, Constant):
         return conv.followed_by("sum", (node,), summand=other)

@@ -51,6 +51,8 @@ def _read(match: Match) -> Found | None:
     qk = match.params["qk"]["dimension_numbers"]
     weights_operand = 0 if "weights_first" in match else 1
     av = match.root.params["dimension_numbers"]
+    if match.node("qk").out.shape != match["scores"].shape or match.numbers.get("divisor") == 0:
+        return None  # a mask repeats the scores; nothing is divided by zero
     k_operand = _operand_of_score_dim(match["first"], qk, axes[0]) if len(axes) == 1 else None
     straight = stands_straight(match, "scores") and is_float(match["scores"].dtype)
     mask = match.get("mask")

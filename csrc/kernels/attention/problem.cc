@@ -38,7 +38,9 @@ Problem ParseProblem(std::string_view spec) {
   p.elements = Read<4>(tokens, "elements", 1);
   p.scale = tokens.Float("scale");
   RequireSize("all keys", {p.keys + sgemm::kPanel, p.depth + p.width + sgemm::kPanel});
-  RequireSize("all scores", {p.queries, p.keys + sgemm::kPanel});
+  RequireSize("all scores", {p.heads[0], p.heads[1], p.queries, p.keys + sgemm::kPanel});
+  if (p.heads[0] * p.heads[1] * p.queries * p.width != p.elements[3])
+    throw SpecError("the result must have a number for each head, row and column");
   RequireInside("q", p.q, {p.heads[0], p.heads[1], p.queries}, p.depth, p.elements[0]);
   RequireInside("k", p.k, {p.heads[0], p.heads[1], p.keys, p.depth}, 1, p.elements[1]);
   RequireInside("v", p.v, {p.heads[0], p.heads[1], p.keys, p.width}, 1, p.elements[2]);
