@@ -344,7 +344,7 @@ def test_a_bad_spec_is_named(old, new, message):
     ("spec", "version", "message"),
     [
         (GOOD, "0", "compile it again"),
-        (GOOD + " isa=neon", None, "no Winograd kernels for isa=neon"),
+        (GOOD + " isa=neon", None, "there are no kernels for isa=neon"),
         (GOOD.replace("8x8x16 up", "8x9x16 up"), None, "operand 0 has 1024 elements"),
         (GOOD.replace("bias=0", "bias=1"), None, "the spec says 3 operands, there are 2"),
     ],

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 from .ir import Graph, Node, Value
-
-#: Whether a node may be taken into the region at hand.
-Inside = Callable[[Node], bool]
+from .origins import Inside
 
 
 @dataclass(frozen=True, eq=False)

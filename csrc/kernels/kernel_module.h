@@ -9,6 +9,7 @@
 
 #include "../bindings.h"
 #include "../tokens.h"
+#include "offers.h"
 
 namespace collage {
 
@@ -69,7 +70,7 @@ struct KernelModule {
   }
 
   // `instruction_set` gives the best kernels for this processor, "" if it has none.
-  static void Define(py::module_ module, const char* target, std::string (*instruction_set)(), int (*threads)()) {
+  static void Define(py::module_ module, const char* target, std::string (*instruction_set)()) {
     module.def("registrations", [target] {
       py::dict stages;
       stages[target] = TargetStages(InstantiateHandler, ExecuteHandler);
@@ -82,7 +83,7 @@ struct KernelModule {
     });
     module.def("version", [] { return std::string(Plan::kVersion); });
     module.def("instruction_set", instruction_set);
-    module.def("threads", threads);
+    module.def("threads", Threads);
     module.def("step_maker", [] { return StepMakerCapsule(&MakeStep); });
     // Elements of the packed weights; ValueError for a spec that cannot be run.
     module.def("packed_size", [](const std::string& spec) { return Plan(spec).problem().packed_size(); },

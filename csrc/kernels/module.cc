@@ -13,15 +13,15 @@ PYBIND11_MODULE(_kernels, module) {
   module.doc() = "kernels of our own behind XLA's foreign function interface";
   auto library = [&](const char* name, const char* what) { return module.def_submodule(name, what); };
   KernelModule<attention::Plan>::Define(library("attention", "attention as one kernel"), "collage_attention_v1",
-                                        attention::InstructionSet, attention::Threads);
+                                        [] { return InstructionSet(sgemm::kOffers); });
   KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
-                                      grouped::InstructionSet, grouped::Threads);
+                                      [] { return InstructionSet(grouped::kOffers); });
   KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows"), "collage_rows_v1",
-                                   rows::InstructionSet, rows::Threads);
+                                   [] { return InstructionSet(rows::kOffers); });
   KernelModule<separable::Plan>::Define(library("separable", "depthwise convolutions with the pointwise one after"),
-                                        "collage_separable_v1", separable::InstructionSet, separable::Threads);
-  KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1", sgemm::InstructionSet,
-                                    sgemm::Threads);
+                                        "collage_separable_v1", [] { return InstructionSet(sgemm::kOffers); });
+  KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1",
+                                    [] { return InstructionSet(sgemm::kOffers); });
   KernelModule<winograd::Plan>::Define(library("winograd", "Winograd convolutions"), "collage_winograd_v1",
-                                       winograd::InstructionSet, winograd::Threads);
+                                       [] { return InstructionSet(winograd::kOffers, 2); });
 }

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...graph.ir import Graph, Node, Value
+from ...graph.origins import Inside
 from ...graph.region import Region
-from ...graph.strides import Inside, Strided, destinations, row_major, sources
+from ...graph.strides import Strided, destinations, row_major, sources
 from ...patterns.composites import Found
 from ..base import Unsupported
 from ..own_kernels import refused_arrays

@@ -17,34 +17,14 @@ using sgemm::kVector;
 constexpr double kWorthThread = 5e4;  // multiplications; with fewer, waking another thread takes longer
 constexpr int64_t kMostRows = 64;     // of a task: their scores and a head's keys share a core's own cache
 
-struct Offer {
-  std::string_view isa;
-  bool (*kernels)(Kernels*);
-};
-
-constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
-
-Kernels Choose(const std::string& isa) {
-  Kernels kernels{};
-  for (const Offer& offer : kOffers)
-    if ((isa.empty() || isa == offer.isa) && offer.kernels(&kernels)) return kernels;
-  throw SpecError("there are no kernels for " + (isa.empty() ? "this processor" : "isa=" + isa));
-}
-
 int64_t RoundUp(int64_t number, int64_t step) { return (number + step - 1) / step * step; }
 
 }  // namespace
 
-int Threads() { return omp_get_max_threads(); }
-
-std::string InstructionSet() {
-  Kernels kernels{};
-  for (const Offer& offer : kOffers)
-    if (offer.kernels(&kernels)) return std::string(offer.isa);
-  return "";
-}
-
-Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(problem_.isa)) {
+Plan::Plan(std::string_view spec)
+    : problem_(ParseProblem(spec)),
+      products_(Choose(sgemm::kOffers, problem_.isa)),
+      rows_(Choose(rows::kOffers, problem_.isa)) {
   const Problem& p = problem_;
   const int64_t heads = p.heads[0] * p.heads[1];
   const double work = static_cast<double>(heads * p.queries) * static_cast<double>(p.keys * (p.depth + p.width));
@@ -120,19 +100,29 @@ void Plan::RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows
   task.tail = &scaled;
   task.result = scratch.scores;
   task.result_row = score_row_;
-  sgemm::MultiplyPanels(*kernels_.products, task, p.depth, p.keys, scratch.keys);
+  sgemm::MultiplyPanels(*products_, task, p.depth, p.keys, scratch.keys);
 
-  Scores scores{scratch.scores, rows, p.keys, score_row_, p.masking, nullptr, p.mask_steps[2], p.mask_steps[3], p.fill};
-  if (arrays.mask != nullptr)
-    scores.mask = arrays.mask + outer * p.mask_steps[0] + inner * p.mask_steps[1] + row * p.mask_steps[2];
-  kernels_.softmax(scores);
+  if (arrays.mask != nullptr) {
+    const auto& steps = p.mask_steps;
+    ApplyMask(scratch.scores, rows, arrays.mask + outer * steps[0] + inner * steps[1] + row * steps[2]);
+  }
+  rows_->softmax({scratch.scores, rows, p.keys, score_row_, nullptr, nullptr, scratch.scores, {}});
 
   task.a = scratch.scores;
   task.a_row = score_row_;
   task.tail = &plain;
   task.result = arrays.result + outer * p.result[0] + inner * p.result[1] + row * p.result[2];
   task.result_row = p.result[2];
-  sgemm::MultiplyPanels(*kernels_.products, task, p.keys, p.width, scratch.values);
+  sgemm::MultiplyPanels(*products_, task, p.keys, p.width, scratch.values);
+}
+
+void Plan::ApplyMask(float* scores, int64_t rows, const float* mask) const {
+  const Problem& p = problem_;
+  for (int64_t i = 0; i < rows; ++i, scores += score_row_, mask += p.mask_steps[2])
+    for (int64_t j = 0; j < p.keys; ++j) {
+      const float value = mask[j * p.mask_steps[3]];
+      scores[j] = p.masking == Masking::kBias ? scores[j] + value : value != 0 ? scores[j] : p.fill;
+    }
 }
 
 }  // namespace collage::attention

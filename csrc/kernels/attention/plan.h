@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "../../step.h"
-#include "kernels.h"
+#include "../rows/kernels.h"
+#include "../sgemm/kernels.h"
 #include "problem.h"
 
 namespace collage::attention {
@@ -36,18 +37,16 @@ class Plan : public Step {
   };
 
   void RunTasks(const Arrays& arrays, int64_t task, int64_t end, float* memory) const;
+  void ApplyMask(float* scores, int64_t rows, const float* mask) const;
   void RunTask(const Arrays& arrays, int64_t head, int64_t row, int64_t rows, const Scratch& scratch) const;
 
   Problem problem_;
-  Kernels kernels_;
+  const sgemm::Kernels* products_;
+  const rows::Kernels* rows_;
   int64_t blocks_;  // of rows, for each head
   int64_t score_row_;
   int64_t keys_size_, values_size_, scores_size_, partial_size_;  // elements of scratch for each thread
   int threads_;
 };
-
-// The best kernels for this processor, "" if it has none.
-std::string InstructionSet();
-int Threads();
 
 }  // namespace collage::attention

@@ -10,9 +10,11 @@
 #include <string_view>
 
 #include "../../tokens.h"
-#include "kernels.h"
+#include "../sgemm/kernels.h"
 
 namespace collage::attention {
+
+enum class Masking { kNone, kBias, kKeep };  // added to the scores, or where it is 0 `fill` takes their place
 
 // For each head, which has an index in each of two dimensions: softmax(scale q k^T, masked) v. The rows of q are
 // `queries`, those of k and v are `keys`; q and k are `depth` wide, v and the result are `width`. Steps are distances in

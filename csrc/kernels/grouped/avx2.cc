@@ -23,28 +23,16 @@ namespace collage::grouped {
 namespace avx2 {
 namespace {
 
-struct Vec {
-  using T = __m256;
-  using Mask = __m256i;
+#include "../avx2.h"
+
+struct Vec : Vectors {
   using Index = __m256i;
-  static constexpr int kLanes = 8, kPixels = 10;  // sums, and registers for the weights, a pixel and an index
-  static INLINE T Load(const float* from) { return _mm256_loadu_ps(from); }
-  static INLINE T Load(const float* from, Mask mask) { return _mm256_maskload_ps(from, mask); }
-  static INLINE void Store(float* to, T value) { _mm256_storeu_ps(to, value); }
-  static INLINE void Store(float* to, T value, Mask mask) { _mm256_maskstore_ps(to, mask, value); }
-  static INLINE Mask First(int64_t lanes) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(lanes)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  }
+  static constexpr int kPixels = 10;  // sums, and registers for the weights, a pixel and an index
   static INLINE Index GroupStarts(int group) {  // for each lane, of groups whose size is a power of 2
     return _mm256_and_si256(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(-group));
   }
   static INLINE Index NextIndex(Index index) { return _mm256_add_epi32(index, _mm256_set1_epi32(1)); }
   static INLINE T Permute(T value, Index index) { return _mm256_permutevar8x32_ps(value, index); }
-  static INLINE T All(float value) { return _mm256_set1_ps(value); }
-  static INLINE T MulAdd(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
-  // The second operand is what the instruction gives where one is NaN: NaN stays.
-  static INLINE T Max(T bound, T value) { return _mm256_max_ps(bound, value); }
-  static INLINE T Min(T bound, T value) { return _mm256_min_ps(bound, value); }
 };
 
 #include "convolve.h"

@@ -23,27 +23,17 @@ namespace collage::grouped {
 namespace avx512 {
 namespace {
 
-struct Vec {
-  using T = __m512;
-  using Mask = __mmask16;
+#include "../avx512.h"
+
+struct Vec : Vectors {
   using Index = __m512i;
-  static constexpr int kLanes = 16, kPixels = 14;  // sums: one step for rows of 14, two for 28
-  static INLINE T Load(const float* from) { return _mm512_loadu_ps(from); }
-  static INLINE T Load(const float* from, Mask mask) { return _mm512_maskz_loadu_ps(mask, from); }
-  static INLINE void Store(float* to, T value) { _mm512_storeu_ps(to, value); }
-  static INLINE void Store(float* to, T value, Mask mask) { _mm512_mask_storeu_ps(to, mask, value); }
-  static INLINE Mask First(int64_t lanes) { return static_cast<Mask>(lanes >= kLanes ? 0xffff : (1 << lanes) - 1); }
+  static constexpr int kPixels = 14;  // sums: one step for rows of 14, two for 28
   static INLINE Index GroupStarts(int group) {  // for each lane, of groups whose size is a power of 2
     return _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
                             _mm512_set1_epi32(-group));
   }
   static INLINE Index NextIndex(Index index) { return _mm512_add_epi32(index, _mm512_set1_epi32(1)); }
   static INLINE T Permute(T value, Index index) { return _mm512_maskz_permutexvar_ps(0xffff, index, value); }
-  static INLINE T All(float value) { return _mm512_set1_ps(value); }
-  static INLINE T MulAdd(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
-  // The second operand is what the instruction gives where one is NaN: NaN stays. (Masked, for GCC warns of the other.)
-  static INLINE T Max(T bound, T value) { return _mm512_maskz_max_ps(0xffff, bound, value); }
-  static INLINE T Min(T bound, T value) { return _mm512_maskz_min_ps(0xffff, bound, value); }
 };
 
 #include "convolve.h"

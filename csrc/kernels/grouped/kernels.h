@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "../offers.h"
+
 namespace collage::grouped {
 
 constexpr int64_t kBlock = 16;   // channels
@@ -52,5 +54,7 @@ struct Kernels {
 // Null if the processor lacks what they are compiled for.
 const Kernels* Avx512Kernels();
 const Kernels* Avx2Kernels();
+
+inline constexpr Offer<Kernels> kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
 
 }  // namespace collage::grouped

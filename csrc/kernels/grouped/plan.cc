@@ -10,39 +10,17 @@
 namespace collage::grouped {
 namespace {
 
-struct Offer {
-  std::string_view isa;
-  const Kernels* (*kernels)();
-};
-
-constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
-
 constexpr double kWorthThread = 5e4;  // multiplications; with fewer, waking another thread takes longer
 constexpr double kCopied = 4;         // multiplications in the time that copying a pixel takes
 constexpr double kItem = 500;         // multiplications in the time that starting an item takes
 constexpr double kLate = 1. / 4;      // of an item: so late is the last thread, for others run on its core too
 
-const Kernels* Choose(const Problem& problem) {
-  for (const Offer& offer : kOffers)
-    if (problem.isa.empty() || problem.isa == offer.isa)
-      if (const Kernels* kernels = offer.kernels()) return kernels;
-  throw SpecError("there are no kernels for " + (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
-}
-
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-int Threads() { return omp_get_max_threads(); }
-
-std::string InstructionSet() {
-  for (const Offer& offer : kOffers)
-    if (offer.kernels() != nullptr) return std::string(offer.isa);
-  return "";
-}
-
 Plan::Plan(std::string_view spec)
-    : problem_(ParseProblem(spec)), layout_(problem_), kernels_(Choose(problem_)) {
+    : problem_(ParseProblem(spec)), layout_(problem_), kernels_(Choose(kOffers, problem_.isa)) {
   width_ = std::max(problem_.group, kBlock);
   chunk_size_ = layout_.pixels * kernels_->lanes;
   pointer_bytes_ = AlignUp(layout_.runs.size() * sizeof(const float*));

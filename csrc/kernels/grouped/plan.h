@@ -57,8 +57,4 @@ class Plan : public Step {
   size_t pointer_bytes_, scratch_bytes_;  // for each thread: for a row's runs, and all in all
 };
 
-// The best kernels for this processor, "" if it has none.
-std::string InstructionSet();
-int Threads();
-
 }  // namespace collage::grouped

@@ -22,23 +22,13 @@ namespace collage::rows {
 namespace avx2 {
 namespace {
 
-struct Vec {
-  using T = __m256;
-  using Mask = __m256i;
-  static constexpr int kLanes = 8;
-  static INLINE Mask First(int64_t lanes) {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(lanes)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  }
-  static INLINE T Load(const float* from, Mask mask) { return _mm256_maskload_ps(from, mask); }
-  static INLINE void Store(float* to, T value, Mask mask) { _mm256_maskstore_ps(to, mask, value); }
+#include "../avx2.h"
+
+struct Vec : Vectors {
   static INLINE T Only(Mask mask, T value) { return _mm256_and_ps(_mm256_castsi256_ps(mask), value); }
   static INLINE T Where(Mask mask, T value, T other) {
     return _mm256_blendv_ps(other, value, _mm256_castsi256_ps(mask));
   }
-  static INLINE void Store(float* to, T value) { _mm256_storeu_ps(to, value); }
-  static INLINE T All(float value) { return _mm256_set1_ps(value); }
-  static INLINE T MulAdd(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
-  static INLINE T Max(T a, T b) { return _mm256_max_ps(a, b); }
   static INLINE T Round(T x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   // Of e^x = value * 2^n. Where x is infinite, value is NaN; below -87, 2^n is no normal number.
   static INLINE T TimesPowerOfTwo(T value, T n, T x) {
@@ -49,7 +39,7 @@ struct Vec {
   }
 };
 
-#include "../exponential.h"
+#include "exponential.h"
 #include "rows.h"
 
 }  // namespace

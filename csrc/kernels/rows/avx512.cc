@@ -22,19 +22,11 @@ namespace collage::rows {
 namespace avx512 {
 namespace {
 
-struct Vec {
-  using T = __m512;
-  using Mask = __mmask16;
-  static constexpr int kLanes = 16;
-  static INLINE Mask First(int64_t lanes) { return static_cast<Mask>(lanes >= kLanes ? 0xffff : (1 << lanes) - 1); }
-  static INLINE T Load(const float* from, Mask mask) { return _mm512_maskz_loadu_ps(mask, from); }
-  static INLINE void Store(float* to, T value, Mask mask) { _mm512_mask_storeu_ps(to, mask, value); }
+#include "../avx512.h"
+
+struct Vec : Vectors {
   static INLINE T Only(Mask mask, T value) { return _mm512_maskz_mov_ps(mask, value); }
   static INLINE T Where(Mask mask, T value, T other) { return _mm512_mask_mov_ps(other, mask, value); }
-  static INLINE void Store(float* to, T value) { _mm512_storeu_ps(to, value); }
-  static INLINE T All(float value) { return _mm512_set1_ps(value); }
-  static INLINE T MulAdd(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
-  static INLINE T Max(T a, T b) { return _mm512_maskz_max_ps(0xffff, a, b); }
   static INLINE T Round(T x) {
     return _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
@@ -45,7 +37,7 @@ struct Vec {
   }
 };
 
-#include "../exponential.h"
+#include "exponential.h"
 #include "rows.h"
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "../offers.h"
+
 namespace collage::rows {
 
 // How the sum of squares becomes what a row is divided by.
@@ -13,13 +15,13 @@ struct Norm {
   bool outside;  // epsilon is added to the root, not under it
 };
 
-// Some rows, one after the other and dense.
+// Some rows; `result` may be `source`.
 struct Task {
   const float* source;
-  int64_t rows, columns;
+  int64_t rows, columns, row;  // from one row to the next, of both
   const float *scale, *shift;  // null if there is none
   float* result;
-  Norm norm;
+  Norm norm;  // not of a softmax
 };
 
 struct Kernels {
@@ -30,5 +32,7 @@ struct Kernels {
 // Null if the processor lacks what they are compiled for.
 const Kernels* Avx512Kernels();
 const Kernels* Avx2Kernels();
+
+inline constexpr Offer<Kernels> kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
 
 }  // namespace collage::rows

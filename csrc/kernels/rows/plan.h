@@ -29,8 +29,4 @@ class Plan : public Step {
   int threads_;
 };
 
-// The best kernels for this processor, "" if it has none.
-std::string InstructionSet();
-int Threads();
-
 }  // namespace collage::rows

@@ -17,7 +17,7 @@ INLINE float SumOf(Vec::T value) {
 void NormaliseRows(const Task& t) {
   const float* from = t.source;
   float* to = t.result;
-  for (int64_t i = 0; i < t.rows; ++i, from += t.columns, to += t.columns) {
+  for (int64_t i = 0; i < t.rows; ++i, from += t.row, to += t.row) {
     Vec::T mean = Vec::All(0), sum = Vec::All(0);
     if (t.norm.centred) {
       ForEachVector(t.columns, [&](int64_t at, Vec::Mask lanes) { sum = sum + Vec::Load(from + at, lanes); });
@@ -44,7 +44,7 @@ void SoftmaxRows(const Task& t) {
   const Vec::T lowest = Vec::All(-std::numeric_limits<float>::infinity());
   const float* from = t.source;
   float* to = t.result;
-  for (int64_t i = 0; i < t.rows; ++i, from += t.columns, to += t.columns) {
+  for (int64_t i = 0; i < t.rows; ++i, from += t.row, to += t.row) {
     Vec::T largest = lowest;
     ForEachVector(t.columns, [&](int64_t at, Vec::Mask lanes) {
       largest = Vec::Max(largest, Vec::Where(lanes, Vec::Load(from + at, lanes), lowest));

@@ -15,34 +15,12 @@ constexpr int64_t kBetween = 1 << 15;  // elements of what is between the two, f
 constexpr double kWorthThread = 5e4;   // multiplications; with fewer, waking another thread takes longer
 constexpr int64_t kItems = 4;          // for each thread, if there are rows enough: none waits long for the last
 
-struct Offer {
-  std::string_view isa;
-  const sgemm::Kernels* (*kernels)();
-};
-
-constexpr Offer kOffers[] = {{"avx512", sgemm::Avx512Kernels}, {"avx2", sgemm::Avx2Kernels}};  // the best first
-
-const sgemm::Kernels* Choose(const Problem& problem) {
-  for (const Offer& offer : kOffers)
-    if (problem.isa.empty() || problem.isa == offer.isa)
-      if (const sgemm::Kernels* kernels = offer.kernels()) return kernels;
-  throw SpecError("there are no kernels for " + (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
-}
-
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-int Threads() { return omp_get_max_threads(); }
-
-std::string InstructionSet() {
-  for (const Offer& offer : kOffers)
-    if (offer.kernels() != nullptr) return std::string(offer.isa);
-  return "";
-}
-
 Plan::Plan(std::string_view spec)
-    : problem_(ParseProblem(spec)), depthwise_(problem_.depthwise), products_(Choose(problem_)) {
+    : problem_(ParseProblem(spec)), depthwise_(problem_.depthwise), products_(Choose(sgemm::kOffers, problem_.isa)) {
   const Problem& p = problem_;
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   tail_ = {1, -kInfinity, p.low, p.high, false, false, p.low != -kInfinity, p.high != kInfinity};

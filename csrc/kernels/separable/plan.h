@@ -44,8 +44,4 @@ class Plan : public Step {
   size_t between_bytes_, partial_bytes_;  // of scratch for each thread
 };
 
-// The best kernels for this processor, "" if it has none.
-std::string InstructionSet();
-int Threads();
-
 }  // namespace collage::separable

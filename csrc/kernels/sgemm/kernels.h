@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "../offers.h"
+
 namespace collage::sgemm {
 
 constexpr int64_t kVector = 16, kPanel = 2 * kVector;  // columns, whatever the instruction set
@@ -43,5 +45,7 @@ struct Kernels {
 // Null if the processor lacks what they are compiled for.
 const Kernels* Avx512Kernels();
 const Kernels* Avx2Kernels();
+
+inline constexpr Offer<Kernels> kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
 
 }  // namespace collage::sgemm

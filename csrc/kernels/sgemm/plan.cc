@@ -7,13 +7,6 @@
 namespace collage::sgemm {
 namespace {
 
-struct Offer {
-  std::string_view isa;
-  const Kernels* (*kernels)();
-};
-
-constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
-
 // So many products are summed in a row, and then those sums: the error grows with the root of the number of summands,
 // and fewer at a time keep it small. The part of a panel in use also stays in the fastest cache.
 constexpr int64_t kSummands = 256;
@@ -21,24 +14,9 @@ constexpr int64_t kSummands = 256;
 // Rows at a multiple of this distance share few lines of the fastest cache, fewer than a step has rows.
 constexpr int64_t kBadDistance = 4096 / sizeof(float);
 
-const Kernels* Choose(const Problem& problem) {
-  for (const Offer& offer : kOffers)
-    if (problem.isa.empty() || problem.isa == offer.isa)
-      if (const Kernels* kernels = offer.kernels()) return kernels;
-  throw SpecError("there are no kernels for " + (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
-}
-
 }  // namespace
 
-int Threads() { return omp_get_max_threads(); }
-
-std::string InstructionSet() {
-  for (const Offer& offer : kOffers)
-    if (offer.kernels() != nullptr) return std::string(offer.isa);
-  return "";
-}
-
-Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(problem_)) {
+Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa)) {
   const Problem& p = problem_;
   const bool in_a_line = p.row_sizes[3] == p.rows;
   copies_ = !in_a_line || (p.row_steps[3] % kBadDistance == 0 && p.columns > kPanel);

@@ -53,8 +53,4 @@ class Plan : public Step {
   int64_t partial_size_, copy_size_;         // elements of scratch for each thread
 };
 
-// The best kernels for this processor, "" if it has none.
-std::string InstructionSet();
-int Threads();
-
 }  // namespace collage::sgemm

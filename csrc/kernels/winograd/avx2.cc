@@ -22,15 +22,11 @@ namespace collage::winograd {
 namespace avx2 {
 namespace {
 
-struct Vec {
-  using T = __m256;
-  static constexpr int kLanes = 8, kSums = 12, kColumns = 2;
-  static INLINE T Load(const float* from) { return _mm256_loadu_ps(from); }
-  static INLINE void Store(float* to, T value) { _mm256_storeu_ps(to, value); }
-  static INLINE T All(float value) { return _mm256_set1_ps(value); }
-  static INLINE T MulAdd(T a, T b, T c) { return _mm256_fmadd_ps(a, b, c); }
-  // The second operand is what the instruction gives where one is NaN: NaN stays.
-  static INLINE T Relu(T value) { return _mm256_max_ps(_mm256_setzero_ps(), value); }
+#include "../avx2.h"
+
+struct Vec : Vectors {
+  static constexpr int kSums = 12, kColumns = 2;
+  static INLINE T Relu(T value) { return Max(All(0), value); }
   static INLINE bool IsZero(T value) {
     return _mm256_movemask_ps(_mm256_cmp_ps(value, _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0;
   }

@@ -22,15 +22,11 @@ namespace collage::winograd {
 namespace avx512 {
 namespace {
 
-struct Vec {
-  using T = __m512;
-  static constexpr int kLanes = 16, kSums = 24, kColumns = 4;
-  static INLINE T Load(const float* from) { return _mm512_loadu_ps(from); }
-  static INLINE void Store(float* to, T value) { _mm512_storeu_ps(to, value); }
-  static INLINE T All(float value) { return _mm512_set1_ps(value); }
-  static INLINE T MulAdd(T a, T b, T c) { return _mm512_fmadd_ps(a, b, c); }
-  // The second operand is what the instruction gives where one is NaN: NaN stays. (Masked, for GCC warns of the other.)
-  static INLINE T Relu(T value) { return _mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), value); }
+#include "../avx512.h"
+
+struct Vec : Vectors {
+  static constexpr int kSums = 24, kColumns = 4;
+  static INLINE T Relu(T value) { return Max(All(0), value); }
   static INLINE bool IsZero(T value) { return _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0; }
 };
 

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "../offers.h"
+
 namespace collage::winograd {
 
 constexpr int kVector = 16;       // channels come in multiples of this, whatever the instruction set
@@ -56,5 +58,7 @@ struct Kernels {
 // For output tiles of `tile` x `tile`, 2 or 4. Null if the processor lacks what they are compiled for.
 const Kernels* Avx512Kernels(int tile);
 const Kernels* Avx2Kernels(int tile);
+
+inline constexpr Offer<Kernels, int> kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
 
 }  // namespace collage::winograd

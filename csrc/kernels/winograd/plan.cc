@@ -5,35 +5,9 @@
 #include "../../scratch.h"
 
 namespace collage::winograd {
-namespace {
-
-struct Offer {
-  std::string_view isa;
-  const Kernels* (*kernels)(int tile);
-};
-
-constexpr Offer kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
-
-const Kernels* Choose(const Problem& problem) {
-  for (const Offer& offer : kOffers)
-    if (problem.isa.empty() || problem.isa == offer.isa)
-      if (const Kernels* kernels = offer.kernels(problem.tile)) return kernels;
-  throw SpecError("there are no Winograd kernels for " +
-                  (problem.isa.empty() ? "this processor" : "isa=" + problem.isa));
-}
-
-}  // namespace
-
-int Threads() { return omp_get_max_threads(); }
-
-std::string InstructionSet() {
-  for (const Offer& offer : kOffers)
-    if (offer.kernels(2) != nullptr) return std::string(offer.isa);
-  return "";
-}
 
 Plan::Plan(std::string_view spec)
-    : problem_(ParseProblem(spec)), kernels_(Choose(problem_)), zeros_(problem_.channels) {
+    : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa, problem_.tile)), zeros_(problem_.channels) {
   ChooseBlocks();
 }
 

@@ -78,8 +78,4 @@ class Plan : public Step {
   int64_t block_tiles_, block_depths_, most_slices_;
 };
 
-// The best kernels for this processor, "" if it has none.
-std::string InstructionSet();
-int Threads();
-
 }  // namespace collage::winograd
