@@ -32,12 +32,18 @@ def traffic(region: Region) -> float:
     return float(sum(v.size * v.dtype.itemsize for v in (*region.entries, *region.exits)))
 
 
-def _operations(node: Node) -> float:
+def summands(node: Node) -> int:
+    """How many products make one element of the result of ``node``, a product or convolution; 0 for any other."""
     if node.op == "dot_general":
         (contracted, _), _ = node.params["dimension_numbers"]
-        return 2.0 * node.out.size * prod(node.inputs[0].shape[a] for a in contracted)
+        return prod(node.inputs[0].shape[axis] for axis in contracted)
     if node.op == "conv_general_dilated":
         weights = node.inputs[1]
         features = weights.shape[node.params["dimension_numbers"][1][0]]
-        return 2.0 * node.out.size * weights.size / max(features, 1)
-    return 0.0
+        return max(1, weights.size // max(1, features))
+    return 0
+
+
+def _operations(node: Node) -> float:
+    count = summands(node)
+    return 2.0 * count * node.out.size if count else 0.0

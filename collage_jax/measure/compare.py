@@ -10,6 +10,7 @@ import numpy as np
 
 from ..graph.ir import Node
 from ..graph.region import Region
+from ..graph.work import summands
 
 
 def relative_error(got: Any, wanted: Any) -> float:
@@ -72,13 +73,8 @@ def tolerance(region: Region) -> float:
 def reduction_length(node: Node) -> int:
     """How many products or summands make one element of ``node``'s result."""
     params, inputs = node.params, node.inputs
-    if node.op == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
-        return _product(inputs[0].shape[d] for d in contracted)
-    if node.op == "conv_general_dilated":
-        kernel = inputs[1].shape
-        out_features = kernel[params["dimension_numbers"].rhs_spec[0]]
-        return max(1, _product(kernel) // max(1, out_features))
+    if node.op in ("dot_general", "conv_general_dilated"):
+        return summands(node)
     if node.op.startswith("reduce_window"):
         return _product(params.get("window_dimensions", ()))
     if node.op.startswith("cum"):

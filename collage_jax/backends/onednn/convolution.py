@@ -9,10 +9,11 @@ from typing import Any
 from jax import lax
 
 from ...graph.ir import Constant, Graph, Node, Value
+from ...graph.strides import row_major
 from ...graph.windows import Window
 from ..base import Unsupported
 from .call import Call, Operand
-from .memory import dtype_name, row_major, times
+from .memory import dtype_name, times
 from .taps import trimmed
 from .views import View
 

@@ -14,10 +14,11 @@ from math import prod
 from typing import Any
 
 from ...graph.ir import Constant, Graph, Node, Value
+from ...graph.strides import row_major
 from ..base import Unsupported
 from .call import Call, Operand
 from .convolution import unsupported_precision
-from .memory import Groups, Memory, dtype_name, row_major, swap_last
+from .memory import Groups, Memory, dtype_name, swap_last
 from .views import View
 
 _MOST_DIMS = 6

@@ -67,11 +67,6 @@ def dtype_name(dtype: Any) -> str | None:
     return DTYPES.get(np.dtype(dtype).name) if isinstance(dtype, np.dtype) else None
 
 
-def row_major(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Strides of a dense array."""
-    return tuple(prod(sizes[i + 1 :]) for i in range(len(sizes)))
-
-
 def merge(sizes: Sequence[int], strides: Sequence[int], axes: Sequence[int]) -> tuple[int, int | None] | None:
     """Size and stride of ``axes`` seen as one dimension; None if they do not lie in one row.
 

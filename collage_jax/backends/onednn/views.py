@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ...graph.ir import Constant, Graph, Node, Value
-from .memory import Groups, Memory, dtype_name, fill_strides, merge, row_major
+from ...graph.strides import row_major
+from .memory import Groups, Memory, dtype_name, fill_strides, merge
 
 Inside = Callable[[Node], bool]
 
