@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instruction_sets import skip_without
 from jax import lax
 
 from collage_jax.backends import own_kernels
@@ -174,8 +174,7 @@ def in_double(x, w, stride=1):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("group", [1, 4, 8, 16, 32])
 def test_every_instruction_set(isa, group):
-    if not runs_here(isa):
-        pytest.skip(f"this processor has no {isa}")
+    skip_without(isa)
     c = 7 * group if group < 16 else 2 * group
     for width in (*range(1, 16), 29):  # every number of pixels that a step can have
         for size, stride in ((3, 1), (5, 2), (7, 1)) if width in (8, 29) else ((3, 1),):
@@ -190,17 +189,10 @@ def test_every_instruction_set(isa, group):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("group", [1, 4, 32])
 def test_errors_are_small(isa, group):
-    if not runs_here(isa):
-        pytest.skip(f"this processor has no {isa}")
+    skip_without(isa)
     x, w = normal(1, 20, 20, 64), normal(3, 3, group, 64)
     wanted = in_double(x, w)
     assert np.abs(call(isa, x, w) - wanted).max() / np.abs(wanted).max() < 1e-6
-
-
-def runs_here(isa):
-    """Whether this processor has ``isa``, asked of the system and not of the kernels under test."""
-    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf8").split())
-    return {"avx512": {"avx512f"}, "avx2": {"avx2", "fma"}}[isa] <= flags
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
@@ -429,9 +421,7 @@ def test_what_lies_between_is_kept_if_others_read_it():
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_separable_on_every_instruction_set(isa):
-    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf8").split())
-    if not {"avx512": {"avx512f"}, "avx2": {"avx2", "fma"}}[isa] <= flags:
-        pytest.skip(f"this processor has no {isa}")
+    skip_without(isa)
     x, depthwise, pointwise, bias = normal(2, 13, 11, 48), normal(3, 3, 1, 48), normal(1, 1, 48, 40), normal(40)
     fun = lambda x, d, p, b: jax.nn.relu(conv(conv(x, d), p, groups=1) + b)  # noqa: E731
     region = regions_of(fun, x, depthwise, pointwise, bias)["conv+pointwise+bias+relu"]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instruction_sets import skip_without
 from jax import lax
 
 from collage_jax.backends import own_kernels
@@ -35,12 +35,6 @@ ISAS = ("avx512", "avx2")
 
 def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng([seed, *shape]).standard_normal(shape), jnp.float32)
-
-
-def runs_here(isa):
-    """Whether this processor has ``isa``, asked of the system and not of the kernels under test."""
-    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf8").split())
-    return {"avx512": {"avx512f"}, "avx2": {"avx2", "fma"}}[isa] <= flags
 
 
 def graph_of(fun, *args):
@@ -166,8 +160,7 @@ def call(isa, m, k, n, operands, tail="bias=0 add=0 scale=1.0 floor=-inf low=-in
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("k", "n"), [(64, 33), (256, 16), (700, 31), (1024, 80), (1, 1), (1300, 7)])
 def test_every_instruction_set(isa, k, n):
-    if not runs_here(isa):
-        pytest.skip(f"this processor has no {isa}")
+    skip_without(isa)
     for m in (*range(1, 15), 29, 200):  # every number of rows that a step can have
         x, w, bias, summand = normal(m, k), normal(k, n), normal(n), normal(m, n)
         tail = "bias=1 add=1 scale=0.5 floor=-2.0 low=-1.0 high=5.0"
@@ -183,8 +176,7 @@ def in_double(x, w):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("k", [64, 512, 2048])
 def test_errors_are_small(isa, k):
-    if not runs_here(isa):
-        pytest.skip(f"this processor has no {isa}")
+    skip_without(isa)
     x, w = normal(50, k), normal(k, 64)
     wanted = in_double(x, w)
     assert np.abs(call(isa, 50, k, 64, (x, w)) - wanted).max() / np.abs(wanted).max() < 1e-6

@@ -9,7 +9,6 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from instruction_sets import skip_without
 from jax import lax
 
 from collage_jax.backends import own_kernels
@@ -147,16 +147,9 @@ def test_results_are_jax_s(problem):
     check(regions[-1])
 
 
-def _runs_here(isa):
-    """Whether this processor has ``isa``, asked of the system and not of the kernels under test."""
-    flags = set(Path("/proc/cpuinfo").read_text(encoding="utf8").split())
-    return {"avx512": {"avx512f"}, "avx2": {"avx2", "fma"}}[isa] <= flags
-
-
 @pytest.mark.parametrize(("isa", "tile"), [*product(("avx512", "avx2"), TILES)])
 def test_every_instruction_set(isa, tile):
-    if not _runs_here(isa):
-        pytest.skip(f"this processor has no {isa}")
+    skip_without(isa)
     x, w, bias, summand = normal(2, 7, 9, 48), normal(3, 3, 48, 80), normal(80), normal(2, 7, 9, 80)
     spec = (
         f"op=conv tile={tile} src=2x1x7x9x48 up=1x1 dst=2x1x7x9x80 depth=1x1x1 pads=0x1x1 bias=1 add=1 relu=1 packed=0"
