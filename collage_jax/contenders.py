@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from . import watch
@@ -15,9 +17,12 @@ from .graph.region import Region
 from .lowering import Lowered
 from .measure import inside
 from .plan import Plan
+from .search.op_level import Charges, choose
 
 #: The name of the plan whose kernels were compared inside the program.
 REFINED = "refined"
+#: Programs for that comparison that do without a backend.
+MOST_WITHOUT = 2
 
 
 def plans_to_time(
@@ -62,16 +67,18 @@ def refined_plan(
     plans: Mapping[str, Plan],
     options: Candidates,
     costs: Mapping[tuple[str, str], Cost],
+    charges: Charges,
     build: Callable[[Plan], Lowered],
     arrays: tuple[Sequence[Any], Sequence[Any]],
     deadline: float,
     barred: Mapping[str, str],
     notes: list[str],
 ) -> dict[str, Plan]:
-    """One more plan worth timing, or none: that with most regions placed, its kernels chosen inside the program.
+    """One more plan worth timing, or none: that with most regions placed, chosen anew by times inside the program.
 
-    ``options`` are the candidates of the plans' graph; the rest is as for ``inside.refined``. What goes wrong becomes a
-    note; so does what ``barred`` says of it, that it ended the process before.
+    ``options`` are the candidates of the plans' graph; ``build`` lowers a plan to a program that gives the times of its
+    steps, ``arrays`` are its arguments. What goes wrong becomes a note; so does what ``barred`` says of it, that it
+    ended the process before.
     """
     name = max(plans, key=lambda name: len(plans[name].placed), default=None)
     if name is None or time.perf_counter() > deadline:
@@ -79,17 +86,40 @@ def refined_plan(
     if REFINED in barred:
         notes.append(f"Kernels could not be compared inside the program: {barred[REFINED]}")
         return {}
-    limit_s = 2 * watch.COMPILE_S + inside.SECONDS + max(0.0, deadline - time.perf_counter())
+    plan = plans[name]
+    tried = [*inside.variants(plan, options, costs), *_without_one(plan, options, costs, charges)]
+    if len(tried) < 2 or len(plan.placed) < 2:  # a lone call is no step
+        return {}
+    limit_s = len(tried) * watch.COMPILE_S + inside.SECONDS + max(0.0, deadline - time.perf_counter())
     try:
         with watch.at(watch.Step("", "program", REFINED, limit_s=limit_s)):
-            plan = inside.refined(plans[name], inside.rivals(plans[name], options, costs), build, *arrays, deadline)
+            inside_us = inside.timed(tried, options, build, *arrays, deadline)
     except KeyboardInterrupt:
         notes.append("Tuning was interrupted: kernels were not compared inside the program.")
         return {}
     except Exception as failure:  # kernels that work alone but not here cost this plan only
         notes.append(f"Kernels could not be compared inside the program: {type(failure).__name__}: {failure}")
         return {}
-    return {REFINED: plan} if plan.identity != plans[name].identity else {}
+    standing = inside.where_they_stand(options, costs, inside_us)
+    refined = replace(plan, placed=choose(options, standing, charges).placed)
+    return {REFINED: refined} if refined.identity != plan.identity else {}
+
+
+def _without_one(
+    plan: Plan, options: Candidates, costs: Mapping[tuple[str, str], Cost], charges: Charges
+) -> Iterator[Plan]:
+    """Plans that do without one of the backends of ``plan`` and cover what it had by other regions, not much slower."""
+    regions = {region.indices for region, _ in plan.placed}
+    least_us = choose(options, costs, charges).cost_us
+    counts = Counter(name for _, name in plan.placed)
+    found = 0
+    for name, _ in counts.most_common():
+        fewer = replace(options, chosen_from=tuple(c for c in options.chosen_from if c.backend != name))
+        other = choose(fewer, costs, charges)
+        covered = {region.indices for region, _ in other.placed}
+        if other.cost_us <= inside.NEAR * least_us and not covered <= regions and found < MOST_WITHOUT:
+            found += 1
+            yield replace(plan, placed=other.placed)
 
 
 def _clear_wins(plan: Plan, options: Mapping[Graph, Candidates], costs: Mapping[tuple[str, str], Cost]) -> Plan:

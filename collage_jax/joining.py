@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
+from .in_place import written_in_place
 from .native_call import NativeCall
 from .program import Step, can_hold, program
 
@@ -133,10 +135,13 @@ def _run_joined(phase: Sequence[Task], env: Env, read_later: set[Key], times: Ti
     every = [key for task in phase for key in task.makes]
     outputs = list(dict.fromkeys(origin.get(key, key) for key in every if key in read_later))
     outputs = [key for key in outputs if key in made_here]
-    results = program(steps, inputs, outputs, times is not None)(*(env[key] for key in inputs))
+    fewer = written_in_place(steps, outputs)
+    results = program(fewer, inputs, outputs, times is not None)(*(env[key] for key in inputs))
     if times is not None:
         *results, took = results
-        times.append((tuple(step.result for step in steps), took))
+        times.append((tuple(step.result for step in fewer), took))
+        if gone := tuple(made_here.difference(step.result for step in fewer)):
+            times.append((gone, jnp.zeros(len(gone), took.dtype)))
     env.update(zip(outputs, results, strict=True))
     for key in every:
         if key in origin and key in read_later:

@@ -31,6 +31,10 @@ class NativeCall:
     The target takes the attributes ``spec`` (what to compute) and ``version`` (of the library). ``step`` is the
     extension that makes a step of a program from the two, None if it has none; only the buffers' bytes matter then,
     so that an operand may have any shape. ``aliases`` may give an operand's buffer to the result.
+
+    What a program may do with it: ``has_rows`` says that ``spec`` takes a token ``row``, the elements from one row of
+    the result (its last axis) to the next, which other arrays may lie between. A call that does nothing but join its
+    operands has ``joins``: of each, the elements that lie together in a row of the result.
     """
 
     target: str
@@ -40,11 +44,17 @@ class NativeCall:
     result: jax.ShapeDtypeStruct
     step: str | None = None
     aliases: tuple[tuple[int, int], ...] = ()
+    has_rows: bool = False
+    joins: tuple[int, ...] = ()
 
     def __call__(self, *arrays: Any) -> tuple[Any]:
         invoke = jax.ffi.ffi_call(self.target, self.result, input_output_aliases=dict(self.aliases) or None)
         operands = [operand.array(arrays) for operand in self.operands]
         return (invoke(*operands, spec=self.spec, version=self.version),)
+
+    def with_rows(self, row: int) -> NativeCall:
+        """The same call with rows of the result ``row`` elements apart; the first token of a spec is its operation."""
+        return replace(self, spec=self.spec.replace(" ", f" row={row} ", 1))
 
     def of_ready_operands(self) -> NativeCall:
         """The same call of arrays that are its operands already, in their order."""

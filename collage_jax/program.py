@@ -28,12 +28,35 @@ _known: set[str] = set()
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """Where an array lies in a larger one, ``whole``, which has the shape and dtype of ``like``: from ``offset`` on."""
+
+    whole: Hashable
+    like: jax.ShapeDtypeStruct
+    offset: int  # bytes
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
-    """``call`` on arrays that are ready as it wants them, by key; what it makes has the key ``result``."""
+    """``call`` on arrays that are ready as it wants them, by key; what it makes has the key ``result``.
+
+    With ``part``, what it makes is written into another array, and nothing reads it alone.
+    """
 
     call: NativeCall
     operands: tuple[Hashable, ...]
     result: Hashable
+    part: Part | None = None
+
+    @property
+    def makes(self) -> Hashable:
+        """The array that there is afterwards."""
+        return self.part.whole if self.part else self.result
+
+    @property
+    def like(self) -> jax.ShapeDtypeStruct:
+        """Shape and dtype of that."""
+        return self.part.like if self.part else self.call.result
 
 
 def can_hold(call: NativeCall) -> bool:
@@ -54,7 +77,7 @@ def program(
     """
     names = {key: f"i{i}" for i, key in enumerate(inputs)}
     names.update((key, f"o{i}") for i, key in enumerate(outputs))
-    made = {step.result: step.call.result for step in steps}
+    made = {step.makes: step.like for step in steps}
     results = [made[key] for key in outputs]
     text = "\n".join(_lines(steps, names))
     if timed:
@@ -68,10 +91,11 @@ def _lines(steps: Iterable[Step], names: dict[Hashable, str]) -> Iterable[str]:
     temporaries = 0
     for step in steps:
         operands = " ".join(names[key] for key in step.operands)
-        if step.result not in names:
-            names[step.result] = f"t{temporaries}"
+        if step.makes not in names:
+            names[step.makes] = f"t{temporaries}"
             temporaries += 1
-        yield f"{step.call.step} {step.call.version} {names[step.result]} {operands}"
+        result = names[step.makes] + (f"+{step.part.offset}" if step.part else "")
+        yield f"{step.call.step} {step.call.version} {result} {operands}"
         yield step.call.spec
 
 

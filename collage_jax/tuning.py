@@ -153,7 +153,9 @@ def _decided(
     try:
         if settings.tune == "two-level" and plans:
             timed = partial(build, timed=True)
-            plans |= refined_plan(plans, options[each], prices.costs, timed, arrays, deadline, barred.programs, notes)
+            plans |= refined_plan(
+                plans, options[each], prices.costs, charges.unbroken(), timed, arrays, deadline, barred.programs, notes
+            )
         trials = whole.Trials(*arrays, reference, settings.tolerance)
         trials.notes[:0] = notes
         level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)

@@ -72,6 +72,9 @@ class Tokens {
     return static_cast<float>(number);
   }
 
+  // From a row of the result to the next, which other arrays may lie between: `columns` unless the token `row` says more.
+  int64_t Row(int64_t columns) { return Has("row") ? Numbers("row", 1, columns)[0] : columns; }
+
   bool Flag(const std::string& key) {
     const int64_t value = Numbers(key, 1, 0)[0];
     if (value > 1) Reject(key + "=" + std::to_string(value), "0 or 1 is needed");

@@ -22,6 +22,7 @@ from collage_jax.patterns import Pattern, any_, op, softmax
 
 pytestmark = [
     pytest.mark.gpu,
+    pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning"),
     pytest.mark.skipif(jax.default_backend() != "gpu", reason="JAX has no GPU here"),
 ]
 

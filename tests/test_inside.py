@@ -12,14 +12,16 @@ from fakes import fake_graph
 
 from collage_jax.backends.onednn import BACKEND as ONEDNN
 from collage_jax.backends.registry import get
-from collage_jax.candidates import Candidate, Candidates
-from collage_jax.costs import Failed, Measured
+from collage_jax.candidates import XLA, Candidate, Candidates
+from collage_jax.contenders import REFINED, refined_plan
+from collage_jax.costs import Cost, Failed, Measured
 from collage_jax.graph.region import Region
 from collage_jax.graph.split import split
 from collage_jax.graph.trace import trace_function
 from collage_jax.lowering import APART, Lowered, lower
 from collage_jax.measure import inside
 from collage_jax.plan import Plan
+from collage_jax.search.op_level import Charges
 
 
 def chain(count: int) -> tuple[Plan, Candidates]:
@@ -30,12 +32,18 @@ def chain(count: int) -> tuple[Plan, Candidates]:
     return Plan(graph, tuple((r, "a") for r in regions)), Candidates(graph, tuple(found), ())
 
 
-def test_rivals_are_the_kernels_near_alone():
+def names(plan: Plan) -> list[str]:
+    return [name for _, name in plan.placed]
+
+
+def test_kernels_near_alone_are_tried():
     plan, options = chain(4)
-    costs = {(kind, "a"): Measured(10.0) for kind in ("kind0", "kind1")}
+    costs: dict[tuple[str, str], Cost] = {(kind, "a"): Measured(10.0) for kind in ("kind0", "kind1")}
     costs |= {("kind0", "b"): Measured(12.0), ("kind1", "b"): Measured(14.0)}
     costs |= {("kind0", "c"): Failed("verify", "wrong"), ("kind1", "c"): Measured(9.0)}
-    assert inside.rivals(plan, options, costs) == [("kind0", ("a", "b")), ("kind1", ("a", "c"))] * 2
+    tried = inside.variants(plan, options, costs)
+    assert list(map(names, tried)) == [["a", "a", "a", "a"], ["b", "c", "b", "c"]]
+    assert all([r for r, _ in each.placed] == [r for r, _ in plan.placed] for each in tried)
 
 
 def timed(times: dict[str, float]) -> Any:
@@ -52,35 +60,78 @@ def timed(times: dict[str, float]) -> Any:
     return build
 
 
-def names(plan: Plan) -> list[str]:
-    return [name for _, name in plan.placed]
+def test_equal_regions_share_the_mean_of_their_times():
+    plan, options = chain(4)
+    costs = {(kind, name): Measured(10.0) for kind in ("kind0", "kind1") for name in "abc"}
+    build = timed({"a": 10.0, "b": 9.0})
+    took = inside.timed(inside.variants(plan, options, costs), options, build, [], [], float("inf"))
+    # ``c`` does not run as a step.
+    assert took == {(kind, name): us for kind in ("kind0", "kind1") for name, us in {"a": 10.0, "b": 9.0}.items()}
 
 
-@pytest.mark.parametrize(
-    ("times", "wanted"),
-    [
-        ({"a": 10.0, "b": 9.0, "c": 11.0}, ["b", "b", "b", "b"]),
-        ({"a": 10.0, "b": 9.95, "c": 20.0}, ["a", "a", "a", "a"]),
-        ({"a": 10.0, "b": 9.0, "c": 5.0}, ["b", "c", "b", "c"]),
-        ({"b": 9.0, "c": 5.0}, ["a", "a", "a", "a"]),
-        ({"a": 10.0}, ["a", "a", "a", "a"]),
-    ],
-)
-def test_the_fastest_inside_takes_the_region(times: dict[str, float], wanted: list[str]) -> None:
-    plan, _ = chain(4)
-    contenders = [("kind0", ("a", "b")), ("kind1", ("a", "b", "c"))] * 2
-    chosen = inside.refined(plan, contenders, timed(times), [], [], float("inf"))
-    assert names(chosen) == wanted
-    assert [r for r, _ in chosen.placed] == [r for r, _ in plan.placed]
+def pairs() -> tuple[Plan, Candidates]:
+    """Four nodes in a row; ``joined`` takes two at a time, ``apart`` and ``other`` take each."""
+    graph = fake_graph([[], [0], [1], [2]])
+    twos = [Region.of(graph, graph.nodes[i : i + 2]) for i in (0, 2)]
+    ones = [Region.of(graph, (node,)) for node in graph.nodes]
+    found = [Candidate(r, "joined", "joined", "two") for r in twos]
+    found += [Candidate(r, name, name, "one") for r in ones for name in ("apart", "other", XLA)]
+    return Plan(graph, tuple((r, "joined") for r in twos)), Candidates(graph, tuple(found), ())
+
+
+COSTS: dict[tuple[str, str], Cost] = {
+    ("two", "joined"): Measured(10.0),
+    ("one", "apart"): Measured(6.0),
+    ("one", "other"): Measured(8.0),
+    ("one", XLA): Measured(100.0),
+}
+
+
+def test_costs_where_they_stand():
+    _, options = pairs()
+    inside_us = {("two", "joined"): 8.0, ("one", "apart"): 3.0}
+    standing = inside.where_they_stand(options, COSTS, inside_us)
+    assert {kind: cost.median_us for kind, cost in standing.items() if isinstance(cost, Measured)} == {
+        ("two", "joined"): 8.0,
+        ("one", "apart"): 3.0,
+        ("one", "other"): pytest.approx(8.0 * 11 / 16),  # as both that run the same nodes
+        ("one", XLA): 100.0,
+    }
+    only_own = inside.where_they_stand(options, COSTS, {("one", "apart"): 3.0})[("two", "joined")]
+    assert isinstance(only_own, Measured) and only_own.median_us == 5.0
+
+
+@pytest.mark.parametrize(("apart_us", "wanted"), [(3.0, ["apart"] * 4), (5.0, ["joined"] * 2)])
+def test_regions_that_cover_the_same_are_chosen_anew(apart_us: float, wanted: list[str]) -> None:
+    plan, options = pairs()
+    build = timed({"joined": 9.0, "apart": apart_us})
+    args = options, COSTS, Charges(), build, ([], []), float("inf"), {}, []
+    found = refined_plan({"op-level": plan}, *args)
+    assert names(found["refined"] if found else plan) == wanted
+
+
+def test_what_goes_wrong_inside_costs_that_plan_only():
+    plan, options = pairs()
+    notes: list[str] = []
+
+    def build(plan: Plan) -> Lowered:
+        raise RuntimeError("no step")
+
+    args = options, COSTS, Charges(), build, ([], []), float("inf")
+    assert refined_plan({"op-level": plan}, *args, {}, notes) == {}
+    assert refined_plan({"op-level": plan}, *args, {REFINED: "it ended the process"}, notes) == {}
+    assert [note.rpartition(": ")[2] for note in notes] == ["no step", "it ended the process"]
 
 
 def test_nothing_is_built_where_there_is_no_choice():
-    plan, _ = chain(3)
+    plan, options = chain(3)
+    only = Candidates(options.graph, tuple(c for c in options.chosen_from if c.backend == "a"), ())
+    costs: dict[tuple[str, str], Cost] = {(kind, "a"): Measured(1.0) for kind in ("kind0", "kind1")}
 
     def build(plan: Plan) -> Lowered:
         raise AssertionError
 
-    assert inside.refined(plan, [("kind", ("a",))] * 3, build, [], [], float("inf")) is plan
+    assert refined_plan({"op-level": plan}, only, costs, Charges(), build, ([], []), float("inf"), {}, []) == {}
 
 
 @pytest.mark.skipif(ONEDNN.available() is not None, reason="there is no oneDNN here")

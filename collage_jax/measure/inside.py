@@ -1,7 +1,7 @@
-"""Choosing between the kernels for a region where it stands: inside the whole program.
+"""Timing kernels where they stand: as steps of the whole program.
 
 Alone a region finds its operands in cache and the threads of its library asleep; inside a program it is the other way
-round. Kernels that are close alone are therefore timed as steps of a program that differs in nothing else.
+round. So kernels whose times alone are near to each other are timed as steps of programs that differ in little else.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..candidates import XLA, Candidates
 from ..costs import Cost, Measured
+from ..graph.ir import Node
 from ..lowering import APART, Lowered
 from ..plan import Plan
 
@@ -24,65 +25,83 @@ from ..plan import Plan
 NEAR = 1.3
 ROUNDS = 12
 SECONDS = 3.0
-#: Another kernel takes a region if it is faster inside by more than this.
-MARGIN = 0.01
-
-#: For each region of a plan a name that equal regions share, and the backends in question, the plan's own first.
-Rivals = Sequence[tuple[str, tuple[str, ...]]]
 
 
-def rivals(plan: Plan, options: Candidates, costs: Mapping[tuple[str, str], Cost]) -> Rivals:
-    """The kernels near to each other alone for each placed region of ``plan``, which is made of ``options``."""
+def variants(plan: Plan, options: Candidates, costs: Mapping[tuple[str, str], Cost]) -> list[Plan]:
+    """``plan``, which is made of ``options``, and as many more as give each of its regions each kernel near alone."""
     measured: dict[tuple[int, ...], dict[str, float]] = defaultdict(dict)
-    keys: dict[tuple[int, ...], str] = {}
     for candidate in options.chosen_from:
         cost = costs.get((candidate.key, candidate.backend))
         if candidate.backend != XLA and isinstance(cost, Measured):
             measured[candidate.region.indices][candidate.backend] = cost.median_us
-            keys[candidate.region.indices] = candidate.key
-    found: list[tuple[str, tuple[str, ...]]] = []
+    contenders: list[tuple[str, ...]] = []
     for region, own in plan.placed:
         times = measured[region.indices]
         near = sorted(name for name, us in times.items() if name != own and us <= NEAR * min(times.values()))
-        found.append((keys[region.indices], (own, *near)))
-    return found
+        contenders.append((own, *near))
+    return [
+        replace(plan, placed=tuple((r, n[turn % len(n)]) for (r, _), n in zip(plan.placed, contenders, strict=True)))
+        for turn in range(max(map(len, contenders), default=0))
+    ]
 
 
-def refined(
-    plan: Plan,
-    contenders: Rivals,
+def timed(
+    plans: Sequence[Plan],
+    options: Candidates,
     build: Callable[[Plan], Lowered],
     frozen: Sequence[Any],
     others: Sequence[Any],
     deadline: float,
-) -> Plan:
-    """``plan`` with each placed region on the one of its ``contenders`` that is fastest inside the program.
+) -> dict[tuple[str, str], float]:
+    """Microseconds inside ``plans`` of what runs there as a step, by keys of ``options`` and backends.
 
     ``build`` lowers a plan to a program that gives the times of its steps; ``frozen`` and ``others`` are its arguments.
-    The result is ``plan`` itself if there is nothing to choose.
+    Equal regions count as one, by the mean of their medians.
     """
-    count = max((len(names) for _, names in contenders), default=0)
-    if count < 2 or len(plan.placed) < 2:  # a lone call is no step
-        return plan
-    variants = [_variant(plan, contenders, turn) for turn in range(count)]
-    calls = [_ready(build(variant), frozen, others) for variant in variants]
-    samples: dict[tuple[str, str], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    keys = {candidate.region.indices: candidate.key for candidate in options.chosen_from}
+    calls = [_ready(build(plan), frozen, others) for plan in plans]
+    samples: dict[tuple[str, str], dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     begin = time.perf_counter()
     for i in range(ROUNDS):
-        for variant, call in list(zip(variants, calls, strict=True))[:: 1 if i % 2 == 0 else -1]:
+        for which, call in list(enumerate(calls))[:: 1 if i % 2 == 0 else -1]:
             for number, took in call().items():
-                samples[contenders[number][0], variant.placed[number][1]][number].append(float(took))
+                region, name = plans[which].placed[number]
+                samples[keys[region.indices], name][which, number].append(float(took))
         if time.perf_counter() > min(deadline, begin + SECONDS):
             break
-    medians = {kind: float(np.mean([np.median(s) for s in by_place.values()])) for kind, by_place in samples.items()}
-    return replace(plan, placed=tuple(_best(p, c, medians) for p, c in zip(plan.placed, contenders, strict=True)))
+    return {kind: float(np.mean([np.median(s) for s in by_place.values()])) for kind, by_place in samples.items()}
 
 
-def _variant(plan: Plan, contenders: Rivals, turn: int) -> Plan:
-    placed = (
-        (region, names[turn % len(names)]) for (region, _), (_, names) in zip(plan.placed, contenders, strict=True)
-    )
-    return replace(plan, placed=tuple(placed))
+def where_they_stand(
+    options: Candidates, costs: Mapping[tuple[str, str], Cost], inside_us: Mapping[tuple[str, str], float]
+) -> dict[tuple[str, str], Cost]:
+    """``costs`` as they would be inside. XLA's stay as they are.
+
+    What was not timed there changes as what was changes that runs some of the same operations, on the same backend
+    where there is such; else as all do.
+    """
+    changes = {
+        kind: (us, alone.median_us)
+        for kind, us in inside_us.items()
+        if isinstance(alone := costs.get(kind), Measured) and alone.median_us > 0
+    }
+    at: dict[Node, dict[tuple[str, str], None]] = defaultdict(dict)
+    for candidate in options.chosen_from:
+        if (candidate.key, candidate.backend) in changes:
+            for node in candidate.region.nodes:
+                at[node][candidate.key, candidate.backend] = None
+    found = dict(costs)
+    for candidate in options.chosen_from:
+        kind = candidate.key, candidate.backend
+        cost = costs.get(kind)
+        if candidate.backend == XLA or not isinstance(cost, Measured) or found[kind] is not cost:
+            continue
+        beside = {other for node in candidate.region.nodes for other in at[node]}
+        like = [c for other, c in changes.items() if other in beside and other[1] == candidate.backend]
+        like = like or [c for other, c in changes.items() if other in beside] or list(changes.values())
+        ratio = sum(us for us, _ in like) / sum(alone for _, alone in like) if like else 1.0
+        found[kind] = replace(cost, median_us=inside_us.get(kind, cost.median_us * ratio))
+    return found
 
 
 def _ready(lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any]) -> Callable[[], Mapping[int, Any]]:
@@ -100,13 +119,3 @@ def _ready(lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any]) -> Ca
 
     call()
     return call
-
-
-def _best(placed: tuple[Any, str], contender: tuple[str, tuple[str, ...]], medians: Mapping[Any, float]) -> Any:
-    region, own = placed
-    key, names = contender
-    timed = {name: medians[key, name] for name in names if (key, name) in medians}
-    if own not in timed:  # it does not run as a step
-        return placed
-    fastest = min(timed, key=timed.__getitem__)
-    return (region, fastest) if timed[fastest] < (1 - MARGIN) * timed[own] else placed

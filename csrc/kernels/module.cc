@@ -1,6 +1,7 @@
 // collage_jax._kernels: our own libraries of kernels. One extension, for most of an extension's build time goes to what
 // shows it to Python; a submodule and an XLA FFI target for each library.
 #include "attention/plan.h"
+#include "concat/plan.h"
 #include "grouped/plan.h"
 #include "kernel_module.h"
 #include "rows/plan.h"
@@ -14,6 +15,8 @@ PYBIND11_MODULE(_kernels, module) {
   auto library = [&](const char* name, const char* what) { return module.def_submodule(name, what); };
   KernelModule<attention::Plan>::Define(library("attention", "attention as one kernel"), "collage_attention_v1",
                                         [] { return InstructionSet(sgemm::kOffers); });
+  KernelModule<concat::Plan>::Define(library("concat", "arrays into their places in another"), "collage_concat_v1",
+                                     [] { return std::string("any"); });
   KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
                                       [] { return InstructionSet(grouped::kOffers); });
   KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows"), "collage_rows_v1",

@@ -69,13 +69,14 @@ Program::Program(std::string_view text) {
       if (operand.kind == Array::kTemporary) lifetimes[operand.number].last = number;
     }
     const Array& result = stage.result;
-    const size_t bytes = stage.step->ResultBytes();
-    made[{result.kind, result.number}] = bytes;
+    size_t& bytes = made[{result.kind, result.number}];
+    const bool is_new = bytes == 0;
+    bytes = std::max(bytes, result.offset + stage.step->ResultBytes());
     if (result.kind == Array::kOutput) {
       At(&output_bytes_, result.number) = bytes;
     } else {
       if (result.number >= lifetimes.size()) lifetimes.resize(result.number + 1);
-      lifetimes[result.number] = {bytes, number, number};
+      lifetimes[result.number] = {bytes, is_new ? number : lifetimes[result.number].first, number};
     }
     most_operands_ = std::max(most_operands_, wanted.size());
     stages_.push_back(std::move(stage));
@@ -101,7 +102,7 @@ void Program::Run(const std::vector<const void*>& inputs, const std::vector<void
     for (size_t i = 0; i < stage.operands.size(); ++i) operands[i] = address(stage.operands[i]);
     try {
       const Clock::time_point begin = microseconds == nullptr ? Clock::time_point() : Clock::now();
-      stage.step->Run(operands.data(), address(stage.result));
+      stage.step->Run(operands.data(), static_cast<std::byte*>(address(stage.result)) + stage.result.offset);
       if (microseconds != nullptr)
         *microseconds++ = std::chrono::duration<float, std::micro>(Clock::now() - begin).count();
     } catch (const std::exception& error) {

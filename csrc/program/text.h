@@ -2,7 +2,8 @@
 //   <library> <version> <result> <operand> <operand> ...
 //   <the kernel's own spec>
 // A first line `timed` asks for one more result: the microseconds that each step took, float32.
-// An array is i0, i1, ... (given by the caller), o0, o1, ... (the program's results) or t0, t1, ... (of its own).
+// An array is i0, i1, ... (given by the caller), o0, o1, ... (the program's results) or t0, t1, ... (of its own). A result
+// may be a part of an array, t0+64 from its byte 64 on: several steps make such an array, which is as large as they need.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +22,8 @@ struct TextError : std::invalid_argument {
 struct Array {
   enum Kind { kInput, kOutput, kTemporary } kind;
   size_t number;
+  size_t offset = 0;  // bytes; of a result
+  bool is_part = false;
 };
 
 struct StepText {
@@ -34,7 +37,7 @@ struct ProgramText {
   std::vector<StepText> steps;
 };
 
-// Views into `text`. Every array that is no input has been made by an earlier step, once.
+// Views into `text`. Every array that is no input has been made by an earlier step, once, or in parts.
 ProgramText ParseProgram(std::string_view text);
 
 }  // namespace collage::program

@@ -61,7 +61,7 @@ def _call(conv: Convolution, weights: NativeOperand, values: Sequence[Value], fi
     source, *tail = (NativeOperand((place[v],)) for v in (conv.source, conv.bias, conv.summand) if v is not None)
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
     spec = f"op=conv {conv.spec(packed=first > 0)}"
-    return NativeCall(TARGET, spec, version, (source, weights, *tail), made, STEP)
+    return NativeCall(TARGET, spec, version, (source, weights, *tail), made, STEP, has_rows=True)
 
 
 def separable(conv: Convolution, region: Region, version: str, module: ModuleType) -> NativeCall:
@@ -118,4 +118,4 @@ def _separable_call(
     source, *tail = (NativeOperand((place[v],)) for v in (conv.source, conv.bias, conv.summand) if v is not None)
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
     spec = f"op=conv {conv.separable_spec()}"
-    return NativeCall(SEPARABLE_TARGET, spec, version, (source, *weights, *tail), made, SEPARABLE_STEP)
+    return NativeCall(SEPARABLE_TARGET, spec, version, (source, *weights, *tail), made, SEPARABLE_STEP, has_rows=True)

@@ -70,8 +70,8 @@ void Step(const Row& row, int64_t first) {
     each([&](Vec::T sum, int) INLINE_LAMBDA { return sum + bias; });
   }
   if (row.add != nullptr) {
-    const float* add = row.add + first * row.pixel;
-    each([&](Vec::T sum, int i) INLINE_LAMBDA { return sum + Vec::Load(add + i * row.pixel, lanes); });
+    const float* add = row.add + first * row.add_pixel;
+    each([&](Vec::T sum, int i) INLINE_LAMBDA { return sum + Vec::Load(add + i * row.add_pixel, lanes); });
   }
   const Vec::T low = Vec::All(row.tail->low), high = Vec::All(row.tail->high);
   if (row.tail->has_low) each([&](Vec::T sum, int) INLINE_LAMBDA { return Vec::Max(low, sum); });

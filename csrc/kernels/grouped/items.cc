@@ -46,12 +46,12 @@ void Plan::RunItem(const Arrays& arrays, const Item& item, std::byte* scratch) c
                 layout_.runs[i].start * kernels_->lanes;
     }
     for (int64_t channel = first_channel; channel < end_channel; channel += kernels_->lanes)
-      RunRow(arrays, channel, (image * p.dst[0] + y - origin) * p.dst[1] * p.channels + channel, runs);
+      RunRow(arrays, channel, (image * p.dst[0] + y - origin) * p.dst[1], runs);
   }
 }
 
-// A row in the vector that starts at `channel`, from the element `result` on.
-void Plan::RunRow(const Arrays& arrays, int64_t channel, int64_t result, const float* const* runs) const {
+// A row in the vector that starts at `channel`, from `pixel` of the result on.
+void Plan::RunRow(const Arrays& arrays, int64_t channel, int64_t pixel, const float* const* runs) const {
   const Problem& p = problem_;
   const int64_t lanes = kernels_->lanes, group = std::max(p.group, lanes), in_block = channel % kBlock;
   Row row{};
@@ -60,11 +60,11 @@ void Plan::RunRow(const Arrays& arrays, int64_t channel, int64_t result, const f
   row.weights = arrays.weights + (channel - in_block) * p.taps() * p.group + in_block;
   row.group = p.group, row.chunks = group / lanes, row.chunk_step = chunk_size_;
   row.start = channel % width_ / group * row.chunks * chunk_size_;
-  row.width = p.dst[1], row.lanes = std::min(lanes, p.channels - channel), row.pixel = p.channels;
+  row.width = p.dst[1], row.lanes = std::min(lanes, p.channels - channel), row.pixel = p.result_row, row.add_pixel = p.channels;
   row.tail = &p.tail;
   row.bias = p.bias ? arrays.bias + channel : nullptr;
-  row.add = p.add ? arrays.add + result : nullptr;
-  row.result = arrays.result + result;
+  row.add = p.add ? arrays.add + pixel * p.channels + channel : nullptr;
+  row.result = arrays.result + pixel * p.result_row + channel;
   kernels_->convolve(row);
 }
 

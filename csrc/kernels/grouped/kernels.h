@@ -30,7 +30,7 @@ struct Row {
   int64_t start;             // from the first chunk to that of the group
   int64_t chunks, chunk_step;
   int64_t width, lanes;      // results, and channels that there are
-  int64_t pixel;             // from one result to the next
+  int64_t pixel, add_pixel;  // from one result to the next, from one summand to the next
   const Tail* tail;
   const float *bias, *add;   // null if there is none
   float* result;

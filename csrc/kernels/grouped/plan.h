@@ -43,7 +43,7 @@ class Plan : public Step {
   void PackBlock(const float* weights, float* packed, int64_t block) const;
   Item ItemAt(int64_t number) const;
   void RunItem(const Arrays& arrays, const Item& item, std::byte* scratch) const;
-  void RunRow(const Arrays& arrays, int64_t channel, int64_t result, const float* const* runs) const;
+  void RunRow(const Arrays& arrays, int64_t channel, int64_t pixel, const float* const* runs) const;
   void CopyRow(const float* row, int64_t channels, float* to) const;
   int64_t copy_size() const { return width_ / kernels_->lanes * chunk_size_; }
 

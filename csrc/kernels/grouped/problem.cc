@@ -15,7 +15,7 @@ std::array<int64_t, 2> Pair(Tokens& tokens, const char* key, int64_t least) {
 void RequireSizes(const Problem& p) {
   const int64_t channels = p.channels + 2 * kBlock;
   RequireSize("the source", {p.batch, p.src[0], p.src[1], channels});
-  RequireSize("the result", {p.batch, p.dst[0], p.dst[1], channels});
+  RequireSize("the result", {p.batch, p.dst[0], p.dst[1], p.result_row + 2 * kBlock});
   RequireSize("the kernel", {p.kernel[0], p.kernel[1], p.group, channels});
   if (p.taps() > kMostTaps) throw SpecError("a kernel of more than " + std::to_string(kMostTaps) + " elements");
   for (int axis = 0; axis < 2; ++axis) {
@@ -43,6 +43,7 @@ Problem ParseProblem(std::string_view spec) {
   if ((!few && p.group % kBlock != 0) || p.channels % p.group != 0)
     Reject("group=" + std::to_string(p.group), "1, 2, 4, 8 or a multiple of 16 that divides the channels is needed");
   p.strides = Pair(tokens, "strides", 1), p.dilation = Pair(tokens, "dilation", 1), p.pads = Pair(tokens, "pads", 0);
+  p.result_row = tokens.Row(p.channels);
   RequireSizes(p);
   p.relu = tokens.Flag("relu"), p.bias = tokens.Flag("bias"), p.add = tokens.Flag("add");
   const float low = tokens.Float("low"), high = tokens.Float("high");

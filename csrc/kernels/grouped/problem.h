@@ -17,7 +17,8 @@ namespace collage::grouped {
 struct Problem {
   int64_t batch, channels, group;  // of the channels, as many in as out
   std::array<int64_t, 2> src, dst, kernel, strides, dilation, pads;
-  bool relu;  // of the source
+  int64_t result_row;  // from a pixel of the result to the next
+  bool relu;           // of the source
   bool bias, add;
   Tail tail;
   bool packed;      // the weights are given packed
@@ -31,7 +32,9 @@ struct Problem {
 
   // Elements.
   int64_t source_size() const { return batch * src[0] * src[1] * channels; }
-  int64_t result_size() const { return batch * dst[0] * dst[1] * channels; }
+  int64_t pixels() const { return batch * dst[0] * dst[1]; }
+  int64_t summand_size() const { return pixels() * channels; }
+  int64_t result_size() const { return (pixels() - 1) * result_row + channels; }
   int64_t weights_size() const { return taps() * group * channels; }
   int64_t packed_size() const { return taps() * group * blocks() * kBlock; }
 };

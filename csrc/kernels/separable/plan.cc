@@ -50,7 +50,7 @@ std::vector<size_t> Plan::OperandBytes() const {
 
 size_t Plan::ResultBytes() const {
   const Problem& p = problem_;
-  return (p.packs ? p.packed_size() : p.images * p.rows * p.width * p.columns) * sizeof(float);
+  return (p.packs ? p.packed_size() : (p.images * p.rows * p.width - 1) * p.result_row + p.columns) * sizeof(float);
 }
 
 void Plan::Run(const void* const* operands, void* result) const {
@@ -86,14 +86,14 @@ void Plan::RunItem(const Arrays& arrays, int64_t item, std::byte* scratch) const
   depthwise.result = between;
   depthwise_.RunRows(depthwise, first, end, scratch + between_bytes_ + partial_bytes_);
 
-  const int64_t start = (image * p.rows + first) * p.width * p.columns;
+  const int64_t pixel = (image * p.rows + first) * p.width;
   sgemm::Task task{};
   task.a = between, task.a_row = p.channels, task.rows = (end - first) * p.width;
   task.partial = partial;
   task.tail = &tail_;
   task.bias = arrays.bias;
-  task.add = arrays.add == nullptr ? nullptr : arrays.add + start;
-  task.result = arrays.result + start, task.result_row = p.columns;
+  task.add = arrays.add == nullptr ? nullptr : arrays.add + pixel * p.columns, task.add_row = p.columns;
+  task.result = arrays.result + pixel * p.result_row, task.result_row = p.result_row;
   sgemm::MultiplyPanels(*products_, task, p.channels, p.columns, arrays.pointwise);
 }
 

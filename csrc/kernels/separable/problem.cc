@@ -20,6 +20,7 @@ Problem ParseProblem(std::string_view spec) {
   if (op != "conv" && op != "pack") Reject("op=" + op, "conv or pack");
   p.packs = op == "pack";
   p.columns = tokens.Numbers("columns", 1, 1)[0];
+  p.result_row = tokens.Row(p.columns);
   p.bias = tokens.Flag("bias"), p.add = tokens.Flag("add");
   p.low = tokens.Float("low"), p.high = tokens.Float("high");
   if (tokens.Has("isa")) p.isa = tokens.Take("isa");
@@ -31,7 +32,7 @@ Problem ParseProblem(std::string_view spec) {
   if (!inner.packed) throw SpecError("the depthwise weights must be packed");
   p.images = inner.batch, p.rows = inner.dst[0], p.width = inner.dst[1], p.channels = inner.channels;
   RequireSize("the pointwise weights", {p.channels, p.columns + sgemm::kVector});
-  RequireSize("the result", {p.images, p.rows, p.width, p.columns + sgemm::kVector});
+  RequireSize("the result", {p.images, p.rows, p.width, p.result_row + sgemm::kVector});
   return p;
 }
 

@@ -15,7 +15,7 @@ namespace collage::separable {
 struct Problem {
   std::string depthwise;  // the spec of grouped
   int64_t images, rows, width, channels;  // of what is between the two
-  int64_t columns;                        // channels of the result
+  int64_t columns, result_row;            // channels of the result, from a pixel of it to the next
   bool bias, add;
   float low, high;
   bool packs;

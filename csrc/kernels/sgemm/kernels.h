@@ -32,9 +32,9 @@ struct Task {
   const float* next;     // brought near meanwhile, so many elements for each of `depth` of each step
   int64_t next_elements;
   const Tail* tail;
-  const float *bias, *add;  // null if there is none; `add` and `result` have rows of `result_row`
+  const float *bias, *add;  // null if there is none
   float* result;
-  int64_t result_row;
+  int64_t add_row, result_row;
 };
 
 struct Kernels {

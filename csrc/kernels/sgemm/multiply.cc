@@ -13,7 +13,7 @@ void Plan::RunBlock(const Arrays& arrays, int64_t block, float* scratch) const {
   Task task{};
   task.a_row = a_row_;
   task.tail = &p.tail;
-  task.result_row = p.columns;
+  task.add_row = p.columns, task.result_row = p.result_row;
   task.partial = scratch;
   int64_t row = p.rows * down / row_blocks_;
   for (int64_t strip = 0; strip < strips_; ++strip, row += task.rows) {
@@ -37,7 +37,7 @@ void Plan::RunStrip(const Arrays& arrays, Task task, int64_t row, int64_t panel,
     task.columns = std::min(kPanel, p.columns - column);
     task.bias = p.bias ? arrays.bias + column : nullptr;
     task.add = p.add ? arrays.add + row * p.columns + column : nullptr;
-    task.result = arrays.result + row * p.columns + column;
+    task.result = arrays.result + row * p.result_row + column;
     task.next_elements = strips_ > 1 ? next_rows : steps == 1 ? task.width : task.width / steps;
     const float* next = strips_ > 1 ? next_row : b + task.width * p.depth;
     for (int64_t from = 0; from < p.depth; from += task.depth) {

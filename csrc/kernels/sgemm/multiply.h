@@ -15,7 +15,7 @@ INLINE void Finish(const Task& t, Vec::T (&sums)[Rows][Columns]) {
   const Lanes<Columns> lanes(t.columns);
   const float* add = t.add;
   float* result = t.result;
-  const int64_t row = t.result_row;
+  const int64_t add_row = t.add_row, row = t.result_row;
   const Vec::T floor = Vec::All(t.tail->floor);
   const Vec::T low = Vec::All(t.tail->low), high = Vec::All(t.tail->high);
   if (t.tail->has_scale) {
@@ -30,7 +30,7 @@ INLINE void Finish(const Task& t, Vec::T (&sums)[Rows][Columns]) {
   }
   if (t.tail->has_floor) ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::Max(floor, sums[i][j]); });
   if (add != nullptr)
-    ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = sums[i][j] + lanes.Load(add + i * row, j); });
+    ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = sums[i][j] + lanes.Load(add + i * add_row, j); });
   if (t.tail->has_low) ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::Max(low, sums[i][j]); });
   if (t.tail->has_high) ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::Min(high, sums[i][j]); });
   ForEach<Rows, Columns>([&](int i, int j) { lanes.Store(result + i * row, j, sums[i][j]); });

@@ -30,7 +30,8 @@ Problem ParseProblem(std::string_view spec) {
   p.rows = sizes[0], p.depth = sizes[1], p.columns = sizes[2];
   p.weights_row = weights[0], p.weights_column = weights[1];
   RequireSize("the weights", {p.depth, p.columns + kVector});
-  RequireSize("the result", {p.rows, p.columns + kVector});
+  p.result_row = tokens.Row(p.columns);
+  RequireSize("the result", {p.rows, p.result_row + kVector});
   RequireSize("the product", {p.rows, p.depth + p.columns + kVector});
   if (weights != std::vector<int64_t>{p.columns, 1} && weights != std::vector<int64_t>{1, p.depth})
     throw SpecError("the weights must be dense: weights=" + std::to_string(p.columns) + "x1 or weights=1x" +

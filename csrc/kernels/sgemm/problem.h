@@ -20,6 +20,7 @@ struct Problem {
   std::array<int64_t, 4> row_sizes, row_steps;
   int64_t source_size;
   int64_t weights_row, weights_column;  // distances in the weights
+  int64_t result_row;                   // from a row of the result to the next
   bool bias, add;
   Tail tail;
   bool packed;      // the weights are given packed
@@ -27,7 +28,8 @@ struct Problem {
   std::string isa;  // which kernels, "avx512" or "avx2"; else the best
 
   // Elements.
-  int64_t result_size() const { return rows * columns; }
+  int64_t summand_size() const { return rows * columns; }
+  int64_t result_size() const { return (rows - 1) * result_row + columns; }
   int64_t weights_size() const { return depth * columns; }
   int64_t packed_size() const { return depth * ((columns + kVector - 1) / kVector * kVector); }
   int64_t panels() const { return (columns + kPanel - 1) / kPanel; }

@@ -22,7 +22,7 @@ void MultiplyColumns(const Task& task) {
     t.partial += rows * kPanel;
     t.next += t.depth * t.next_elements;
     t.result += rows * t.result_row;
-    if (t.add != nullptr) t.add += rows * t.result_row;
+    if (t.add != nullptr) t.add += rows * t.add_row;
   }
 }
 

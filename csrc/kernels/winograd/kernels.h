@@ -28,10 +28,11 @@ struct Tile {
   const float* m;
   int64_t m_point;  // distance between points
   int64_t columns;
-  int64_t at[kMaxTile * kMaxTile];  // offset of each pixel in the result, -1 for those outside
-  int64_t to_next;                  // from a pixel to the same one of the tile to the right
+  int64_t at[kMaxTile * kMaxTile];  // number of each pixel in the result, -1 for those outside
+  int64_t to_next;                  // from a pixel to the same one of the tile to the right, in elements
   float* result;
-  const float *bias, *add;  // null if there is none; `add` has the result's shape
+  const float *bias, *add;      // null if there is none
+  int64_t add_row, result_row;  // from a pixel to the next
   bool relu;
   const struct Direct* direct;
 };

@@ -63,9 +63,9 @@ void Plan::Output(const Arrays& arrays, const Block& block, const float* m, int6
     for (int64_t x = 0; x < p.tile; ++x) {
       const int64_t line = (image * p.out_depth + out_depth) * p.out_height + top + y;
       const bool inside = top + y < p.out_height && left + x < p.out_width;
-      out.at[y * p.tile + x] = inside ? (line * p.out_width + left + x) * p.out_channels : -1;
+      out.at[y * p.tile + x] = inside ? line * p.out_width + left + x : -1;
     }
-  out.to_next = p.tile * p.out_channels;
+  out.add_row = p.out_channels, out.result_row = p.result_row, out.to_next = p.tile * p.result_row;
   out.result = arrays.result + start;
   out.bias = p.bias ? arrays.bias + start : nullptr;
   out.add = p.add ? arrays.add + start : nullptr;

@@ -18,7 +18,7 @@ std::vector<size_t> Plan::OperandBytes() const {
   elements.push_back(p.weights_size());
   if (!p.packs && p.packed) elements.push_back(p.packed_size());
   if (!p.packs && p.bias) elements.push_back(p.out_channels);
-  if (!p.packs && p.add) elements.push_back(p.result_size());
+  if (!p.packs && p.add) elements.push_back(p.summand_size());
   std::vector<size_t> bytes;
   for (int64_t count : elements) bytes.push_back(count * sizeof(float));
   return bytes;

@@ -14,6 +14,7 @@ Problem ParseProblem(std::string_view spec) {
   if (tile != 2 && tile != 4) Reject("tile=" + std::to_string(tile), "2 or 4");
   p.tile = static_cast<int>(tile);
   const auto src = tokens.Numbers("src", 5, 1), dst = tokens.Numbers("dst", 5, 1);
+  p.result_row = tokens.Row(dst[4]);
   const auto along_depth = tokens.Numbers("depth", 3, 1), pads = tokens.Numbers("pads", 3, -kLargest);
   p.batch = src[0], p.depth = src[1], p.height = src[2], p.width = src[3], p.channels = src[4];
   const auto up = tokens.Numbers("up", 2, 1);
@@ -34,7 +35,7 @@ Problem ParseProblem(std::string_view spec) {
     throw SpecError("Winograd here takes channels in multiples of " + std::to_string(kVector) + ", got " +
                     std::to_string(p.channels) + " in and " + std::to_string(p.out_channels) + " out");
   RequireSize("src", {p.batch, p.depth, p.height, p.width, p.channels});
-  RequireSize("dst", {p.batch, p.out_depth, p.out_height, p.out_width, p.out_channels});
+  RequireSize("dst", {p.batch, p.out_depth, p.out_height, p.out_width, p.result_row});
   RequireSize("the transformed kernel", {p.kernel_depth, p.points(), p.channels, p.out_channels});
   return p;
 }

@@ -16,6 +16,7 @@ struct Problem {
   int64_t batch, depth, height, width, channels;
   int64_t up_height, up_width;  // the source is smaller by so much: each of its pixels stands for as many
   int64_t out_depth, out_height, out_width, out_channels;
+  int64_t result_row;  // from a pixel of the result to the next
   int64_t kernel_depth, stride_depth, dilation_depth;
   int64_t pad_depth, pad_height, pad_width;  // before; negative crops
   int tile;                                  // side of the squares of results made at a time: 2 or 4
@@ -31,7 +32,9 @@ struct Problem {
 
   // Elements.
   int64_t source_size() const { return batch * depth * (height / up_height) * (width / up_width) * channels; }
-  int64_t result_size() const { return batch * out_depth * out_height * out_width * out_channels; }
+  int64_t pixels() const { return batch * out_depth * out_height * out_width; }
+  int64_t summand_size() const { return pixels() * out_channels; }
+  int64_t result_size() const { return (pixels() - 1) * result_row + out_channels; }
   int64_t weights_size() const { return kernel_depth * 9 * channels * out_channels; }
   int64_t packed_size() const { return kernel_depth * points() * channels * out_channels; }
 };

@@ -78,10 +78,11 @@ struct Tiles {
       const int64_t at = tile.at[pixel];
       if (at < 0) continue;
       Vec::T value = out[pixel] + bias;
-      if (tile.add != nullptr) value = value + Vec::Load(tile.add + at + k);
+      if (tile.add != nullptr) value = value + Vec::Load(tile.add + at * tile.add_row + k);
       if (tile.relu) value = Vec::Relu(value);
-      Vec::Store(tile.result + at + k, value);
-      __builtin_prefetch(tile.result + at + k + tile.to_next, 1);
+      float* result = tile.result + at * tile.result_row + k;
+      Vec::Store(result, value);
+      __builtin_prefetch(result + tile.to_next, 1);
     }
   }
 
