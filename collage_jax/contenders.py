@@ -73,36 +73,36 @@ def refined_plan(
     deadline: float,
     barred: Mapping[str, str],
     notes: list[str],
-) -> dict[str, Plan]:
+) -> tuple[dict[str, Plan], Mapping[tuple[str, str], Cost]]:
     """One more plan worth timing, or none: that with most regions placed, chosen anew by times inside the program.
 
-    ``options`` are the candidates of the plans' graph; ``build`` lowers a plan to a program that gives the times of its
-    steps, ``arrays`` are its arguments. What goes wrong becomes a note; so does what ``barred`` says of it, that it
-    ended the process before.
+    With it come the costs as they are there, those given if nothing was timed. ``options`` are the candidates of the
+    plans' graph; ``build`` lowers a plan to a program that gives the times of its steps, ``arrays`` are its arguments.
+    What goes wrong becomes a note; so does what ``barred`` says of it, that it ended the process before.
     """
     name = max(plans, key=lambda name: len(plans[name].placed), default=None)
     if name is None or time.perf_counter() > deadline:
-        return {}
+        return {}, costs
     if REFINED in barred:
         notes.append(f"Kernels could not be compared inside the program: {barred[REFINED]}")
-        return {}
+        return {}, costs
     plan = plans[name]
     tried = [*inside.variants(plan, options, costs), *_without_one(plan, options, costs, charges)]
     if len(tried) < 2 or len(plan.placed) < 2:  # a lone call is no step
-        return {}
+        return {}, costs
     limit_s = len(tried) * watch.COMPILE_S + inside.SECONDS + max(0.0, deadline - time.perf_counter())
     try:
         with watch.at(watch.Step("", "program", REFINED, limit_s=limit_s)):
             inside_us = inside.timed(tried, options, build, *arrays, deadline)
     except KeyboardInterrupt:
         notes.append("Tuning was interrupted: kernels were not compared inside the program.")
-        return {}
+        return {}, costs
     except Exception as failure:  # kernels that work alone but not here cost this plan only
         notes.append(f"Kernels could not be compared inside the program: {type(failure).__name__}: {failure}")
-        return {}
+        return {}, costs
     standing = inside.where_they_stand(options, costs, inside_us)
     refined = replace(plan, placed=choose(options, standing, charges).placed)
-    return {REFINED: refined} if refined.identity != plan.identity else {}
+    return ({REFINED: refined} if refined.identity != plan.identity else {}), standing
 
 
 def _without_one(

@@ -54,7 +54,10 @@ class Decided:
 
 
 class GraphLevel:
-    """Whole programs for one problem; ``build`` lowers a plan, ``costs`` are those of ``options`` alone."""
+    """Whole programs for one problem; ``build`` lowers a plan.
+
+    ``costs`` are those of ``options`` alone, ``standing`` those inside a program as far as they are known.
+    """
 
     def __init__(
         self,
@@ -62,10 +65,12 @@ class GraphLevel:
         build: Callable[[Plan], Lowered],
         options: Mapping[Graph, Candidates],
         costs: Mapping[tuple[str, str], Cost],
+        standing: Mapping[tuple[str, str], Cost],
         backends: Mapping[str, Backend],
         barred: Mapping[str, str],
     ) -> None:
-        self._trials, self._build, self._options, self._costs = trials, build, options, costs
+        self._trials, self._build, self._options = trials, build, options
+        self._costs, self._standing = costs, standing
         self._backends, self._barred = backends, barred
         self._plans: dict[str, Plan] = {}
         #: Plans as the model sees them, and the ratio of their time to that of the anchor, the best before the search.
@@ -97,7 +102,7 @@ class GraphLevel:
         until = begin + min(AT_MOST_S, worth_s, SHARE * max(0.0, deadline - begin))
         if time.perf_counter() > until:
             return
-        near = around(self._plans[anchor], self._options, self._costs, self._backends)
+        near = around(self._plans[anchor], self._options, self._standing, self._backends)
         if not near.genes:
             return
         correction = self.correction({anchor: anchor_us})
@@ -124,9 +129,9 @@ class GraphLevel:
         if outcome.winner is None:
             return Decided(None, outcome)
         plan = self._plans[outcome.winner]
-        features = self.features(plan)
-        corrected = self.correction(self._trials.medians_us)
-        return Decided(plan, outcome, sum(features.isolated_us.values()), corrected.predict(features))
+        alone_us = sum(self._sums(plan, self._costs).values())
+        predicted_us = self.correction(self._trials.medians_us).predict(self.features(plan))
+        return Decided(plan, outcome, alone_us, predicted_us)
 
     def correction(self, times_us: Mapping[str, float]) -> Correction:
         """What ``times_us``, of one race, and what was timed beside the anchor say of the model that adds up."""
@@ -137,22 +142,25 @@ class GraphLevel:
 
     def features(self, plan: Plan) -> Features:
         """What the model sees of ``plan``: costs by backend, changes between XLA and others. Loop bodies count once."""
+        owners = [name is None for _, name in plan.steps]
+        return Features(self._sums(plan, self._standing), sum(a != b for a, b in pairwise(owners)))
+
+    def _sums(self, plan: Plan, costs: Mapping[tuple[str, str], Cost]) -> dict[str, float]:
         sums: dict[str, float] = {}
         for part in _parts(plan):
             for region, name in part.steps:
-                sums[name or XLA] = sums.get(name or XLA, 0.0) + self._cost_us(part.graph, region, name or XLA)
-        owners = [name is None for _, name in plan.steps]
-        return Features(sums, sum(a != b for a, b in pairwise(owners)))
+                sums[name or XLA] = sums.get(name or XLA, 0.0) + self._cost_us(part.graph, region, name or XLA, costs)
+        return sums
 
-    def _cost_us(self, graph: Graph, region: Region, name: str) -> float:
-        """What ``region`` takes alone; where that is not known, what its operations take XLA."""
+    def _cost_us(self, graph: Graph, region: Region, name: str, costs: Mapping[tuple[str, str], Cost]) -> float:
+        """What ``region`` takes; where that is not known, what its operations take XLA."""
         key = self._keys.get((id(graph), region.indices, name))
-        cost = None if key is None else self._costs.get((key, name))
+        cost = None if key is None else costs.get((key, name))
         if isinstance(cost, Measured):
             return max(0.0, cost.median_us)
         if len(region.nodes) == 1:
             return 0.0
-        return sum(self._cost_us(graph, Region.of(graph, (node,)), XLA) for node in region.nodes)
+        return sum(self._cost_us(graph, Region.of(graph, (node,)), XLA, costs) for node in region.nodes)
 
     def _timed(self, names: Sequence[str]) -> dict[str, float]:
         """Microseconds of programs, those in ``names`` and XLA alone."""

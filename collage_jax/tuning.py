@@ -150,15 +150,17 @@ def _decided(
     arrays = problem.divided(arguments)
     build = partial(lower, split=problem.split, backends=backends)
     notes: list[str] = []
+    standing = prices.costs
     try:
         if settings.tune == "two-level" and plans:
             timed = partial(build, timed=True)
-            plans |= refined_plan(
+            also, standing = refined_plan(
                 plans, options[each], prices.costs, charges.unbroken(), timed, arrays, deadline, barred.programs, notes
             )
+            plans |= also
         trials = whole.Trials(*arrays, reference, settings.tolerance)
         trials.notes[:0] = notes
-        level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)
+        level = GraphLevel(trials, build, options, prices.costs, standing, backends, barred.programs)
         for name, plan in {**whole_runtimes, **plans}.items():
             level.enter(name, plan)
         if settings.tune == "two-level":

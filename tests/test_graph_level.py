@@ -135,7 +135,7 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
     options = {each: find(each, [known["library"], known["runtime"]])}
     costs = {(c.key, c.backend): cost(c) for c in options[each].chosen_from}
     trials = Trials([], [X, X], lambda: [chain(X, X)], None)
-    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
+    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, costs, known, {})
     assert level.enter("op-level", near.base)
     assert all(name != "runtime" for _, name in near.base.placed)
     level.improve(["op-level"], float("inf"))
@@ -147,7 +147,7 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
 def test_a_barred_program_is_not_built(monkeypatch):
     _, near, known = neighbourhood(Fake("library"))
     trials = Trials([], [X, X], lambda: [chain(X, X)], None)
-    level = GraphLevel(trials, lambda plan: pytest.fail("built"), {}, {}, known, {"op-level": "it crashed"})
+    level = GraphLevel(trials, lambda plan: pytest.fail("built"), {}, {}, {}, known, {"op-level": "it crashed"})
     assert not level.enter("op-level", near.base)
     assert "op-level: it crashed" in trials.notes
 

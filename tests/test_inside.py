@@ -106,7 +106,8 @@ def test_regions_that_cover_the_same_are_chosen_anew(apart_us: float, wanted: li
     plan, options = pairs()
     build = timed({"joined": 9.0, "apart": apart_us})
     args = options, COSTS, Charges(), build, ([], []), float("inf"), {}, []
-    found = refined_plan({"op-level": plan}, *args)
+    found, standing = refined_plan({"op-level": plan}, *args)
+    assert standing["one", "apart"] == Measured(apart_us)
     assert names(found["refined"] if found else plan) == wanted
 
 
@@ -118,8 +119,8 @@ def test_what_goes_wrong_inside_costs_that_plan_only():
         raise RuntimeError("no step")
 
     args = options, COSTS, Charges(), build, ([], []), float("inf")
-    assert refined_plan({"op-level": plan}, *args, {}, notes) == {}
-    assert refined_plan({"op-level": plan}, *args, {REFINED: "it ended the process"}, notes) == {}
+    assert refined_plan({"op-level": plan}, *args, {}, notes) == ({}, COSTS)
+    assert refined_plan({"op-level": plan}, *args, {REFINED: "it ended the process"}, notes) == ({}, COSTS)
     assert [note.rpartition(": ")[2] for note in notes] == ["no step", "it ended the process"]
 
 
@@ -131,7 +132,8 @@ def test_nothing_is_built_where_there_is_no_choice():
     def build(plan: Plan) -> Lowered:
         raise AssertionError
 
-    assert refined_plan({"op-level": plan}, only, costs, Charges(), build, ([], []), float("inf"), {}, []) == {}
+    args = only, costs, Charges(), build, ([], []), float("inf"), {}, []
+    assert refined_plan({"op-level": plan}, *args) == ({}, costs)
 
 
 @pytest.mark.skipif(ONEDNN.available() is not None, reason="there is no oneDNN here")

@@ -41,6 +41,7 @@ LAYERS = (
     "plan",
     "problem",
     "program",
+    "in_place",
     "joining",
     "lowering",
     "measure",

@@ -69,6 +69,30 @@ def test_a_right_kernel_is_measured_beside_xla():
     assert costs["fake"].error < 1e-5
 
 
+def test_where_xla_is_slow_it_runs_once(monkeypatch):
+    """Once to be compared with, and that is its time too."""
+    runs = []
+
+    def counted(kernel):
+        def run(*arrays):
+            jax.debug.callback(lambda: (runs.append(1), time.sleep(0.05)))
+            return kernel(*arrays)
+
+        return run
+
+    class Slow(type(BACKEND)):
+        def emit(self, region):
+            return counted(super().emit(region))
+
+    monkeypatch.setattr("collage_jax.measure.checking.SLOW_S", 0.01)
+    wrong = Fake("wrong", whole, wrong_numbers)
+    costs = costs_of(jnp.tanh, (X,), Fake("good", whole), wrong, xla=Slow())
+    assert isinstance(costs["wrong"], Failed)
+    assert costs["good"].median_us < costs["xla"].median_us
+    assert costs["xla"].median_us > 5e4
+    assert len(runs) == 1
+
+
 def test_wrong_numbers_are_not_timed():
     timed = []
 
@@ -242,6 +266,15 @@ def test_the_hopeless_are_run_once(monkeypatch):
     assert len(fast) == 6
     assert list(times["slow"]) == [4.0]
     assert list(times["fast"]) == [1.0] * 5
+
+
+def test_what_is_known_to_be_hopeless_is_not_run(monkeypatch):
+    clock, fast, slow, other = Clock(monkeypatch), [], [], []
+    contenders = {n: clock.contender(1.0, calls) for n, calls in (("fast", fast), ("slow", slow), ("other", other))}
+    times = race(contenders, rounds=2, seconds=100.0, took={"slow": 9.0, "other": 2.0})
+    assert (len(fast), len(slow), len(other)) == (3, 0, 2)
+    assert list(times["slow"]) == [9.0]
+    assert list(times["other"]) == [1.0] * 2
 
 
 def test_a_slow_contender_without_rivals_is_timed_like_the_others(monkeypatch):

@@ -553,7 +553,6 @@ def test_a_tail_has_at_most_as_many_parts_as_the_library_takes() -> None:
         (lambda x, w: x @ w, [jnp.ones((4, 4), jnp.int32)] * 2, "int32"),
         (lambda x, w: x @ w, [jnp.ones((4, 4), jnp.complex64)] * 2, "complex64"),
         (lambda x, w: x @ w, [jnp.ones((0, 4)), jnp.ones((4, 4))], "empty"),
-        (lambda x, w: _conv(x, w, batch_group_count=2), [normal((4, 5, 5, 3)), normal((3, 3, 3, 4))], "batch groups"),
         (lambda x, w: _conv(x, w, padding=((-1, 0), (0, 0))), [normal((1, 5, 5, 3)), normal((1, 1, 3, 4))], "negative"),
         (
             lambda x, w: _conv(x, w, lhs_dilation=(2, 2), window_strides=(3, 3), padding=((0, 0), (0, 0))),

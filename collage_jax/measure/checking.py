@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax
@@ -20,6 +21,9 @@ from .running import OtherForm, Runner, lowered
 #: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
 SLOWEST = 20.0
 
+#: Where XLA takes longer than this, in seconds, it runs once only.
+SLOW_S = 1.0
+
 UNCHECKED = "XLA itself cannot run this region alone"
 
 #: The candidates of one region by backend.
@@ -33,10 +37,22 @@ def step_of(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | No
     return watch.Step(candidate.backend, stage, "+".join(candidate.region.ops), key_of(candidate), limit_s)
 
 
-def checked(
-    group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool
-) -> tuple[dict[str, Cost], dict[str, Runner], dict[str, float], list[Any]]:
-    """Compile the candidates of one region and check them against XLA: failures, those that are right, their errors."""
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """The candidates of one region by backend: costs of those that failed, runners and errors of those that are right.
+
+    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow.
+    """
+
+    costs: dict[str, Cost]
+    runners: dict[str, Runner]
+    errors: dict[str, float]
+    arrays: list[Any]
+    took: dict[str, float]
+
+
+def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool) -> Checked:
+    """Compile the candidates of one region and check them against XLA."""
     costs: dict[str, Cost] = {}
     runners: dict[str, Runner] = {}
     region = group[XLA].region
@@ -63,16 +79,17 @@ def checked(
                 costs[name] = Failed("compile", told(error))
     if XLA not in runners:
         costs |= {name: Failed("verify", UNCHECKED) for name in runners}
-        return costs, {}, {}, arrays
+        return Checked(costs, {}, {}, arrays, {})
     errors: dict[str, float] = {}
     try:
-        _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
-        _verify(group, runners, costs, errors, arrays, key_of)
+        took_s = _verify(group, runners, costs, errors, arrays, key_of)
+        if took_s < SLOW_S:
+            _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
     except _ReferenceFailed as error:
         costs[XLA] = Failed("run", told(error.__cause__ or error))
         costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
-        return costs, {}, {}, arrays
-    return costs, runners, errors, arrays
+        return Checked(costs, {}, {}, arrays, {})
+    return Checked(costs, runners, errors, arrays, {XLA: took_s} if took_s >= SLOW_S else {})
 
 
 def _announced(step: watch.Step, compiling: Callable[[], Runner]) -> Runner:
@@ -91,15 +108,16 @@ def _verify(
     errors: dict[str, float],
     arrays: Sequence[Any],
     key_of: KeyOf,
-) -> None:
-    """Move runners whose results differ from XLA's on ``arrays`` from ``runners`` to ``costs``."""
+) -> float:
+    """Move runners whose results differ from XLA's on ``arrays`` to ``costs``; the seconds that XLA took."""
     begin = time.perf_counter()
     try:
         with watch.at(step_of(group[XLA], "run", key_of, None)):
             wanted = jax.block_until_ready(runners[XLA].ready(arrays)())
     except Exception as error:
         raise _ReferenceFailed from error
-    limit_s = watch.RUN_S + SLOWEST * (time.perf_counter() - begin)
+    took_s = time.perf_counter() - begin
+    limit_s = watch.RUN_S + SLOWEST * took_s
     allowed = tolerance(group[XLA].region)
     for name in [n for n in runners if n != XLA]:
         try:
@@ -115,3 +133,4 @@ def _verify(
             differs = f"differs from XLA by {error:.2e} of the largest output; {allowed:.2e} allowed"
             costs[name] = Failed("verify", differs)
             del runners[name]
+    return took_s

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import jax
@@ -50,25 +51,29 @@ def race(
     hopeless: float = HOPELESS,
     rivals: Callable[[Name], Hashable] = lambda name: None,
     step: Callable[[Name], watch.Step | None] = lambda name: None,
+    took: Mapping[Name, float] = MappingProxyType({}),
 ) -> dict[Name, np.ndarray]:
     """Seconds per call of each contender, one figure a round; all have been called before.
 
     At least one round is run, at most ``rounds``, and none begins after ``seconds`` or past ``deadline`` (of
     ``time.perf_counter``). Contenders with equal ``rivals(name)`` do the same work: the hopeless among them have one
-    figure, all others equally many. ``step(name)`` is what to announce while it runs. Raises ``BrokeDown`` if one
-    raises.
+    figure, all others equally many. ``step(name)`` is what to announce while it runs. ``took`` has seconds of calls
+    that need not be run to find out whether they are hopeless. Raises ``BrokeDown`` if one raises.
     """
     begin = time.perf_counter()
     first: dict[Name, float] = {}
     for name, call in contenders.items():
+        if name in took:
+            first[name] = took[name]
+            continue
         with _blaming(name, step):
             first[name] = time_once(call)
             if first[name] < UNLUCKY_S:
                 # A short run may have been interrupted by something else; nobody is judged by a single one.
                 first[name] = min(first[name], time_once(call), time_once(call))
     best: dict[Hashable, float] = {}
-    for name, took in first.items():
-        best[rivals(name)] = min(took, best.get(rivals(name), took))
+    for name, seconds_once in first.items():
+        best[rivals(name)] = min(seconds_once, best.get(rivals(name), seconds_once))
     running = [name for name in contenders if first[name] <= hopeless * best[rivals(name)]]
     repeats = {name: int(np.clip(BLOCK_S / max(first[name], 1e-7), 1, 50)) for name in running}
     times: dict[Name, list[float]] = {name: [] for name in running}

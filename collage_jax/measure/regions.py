@@ -81,7 +81,7 @@ def wrong(
 ) -> Iterator[tuple[Candidate, Failed]]:
     """The candidates of ``groups``, XLA's among each, that fail or differ from XLA, with reasons. Nothing is timed."""
     for group in groups:
-        failed, *_ = checked(group, backends, key_of, one_by_one=True)
+        failed = checked(group, backends, key_of, one_by_one=True).costs
         yield from ((group[name], cost) for name, cost in failed.items() if isinstance(cost, Failed))
 
 
@@ -122,16 +122,19 @@ def measure_family(
     calls: dict[tuple[int, str], Callable[[], Any]] = {}
     errors: dict[tuple[int, str], float] = {}
     known: dict[tuple[int, str], Measured] = {}
+    took: dict[tuple[int, str], float] = {}
     for i, group in enumerate(family):
         if time.perf_counter() > deadline:
             costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
             continue
-        failed, runners, group_errors, arrays = checked(group, backends, key_of, one_by_one)
+        found = checked(group, backends, key_of, one_by_one)
+        failed, runners = found.costs, found.runners
         costs.append(failed)
-        errors.update(((i, name), error) for name, error in group_errors.items())
+        errors.update(((i, name), error) for name, error in found.errors.items())
+        took.update(((i, name), seconds) for name, seconds in found.took.items())
         known.update(((i, name), own) for name in runners if (own := _own_cost(group[name], backends[name], failed)))
         timed = {n: r for n, r in runners.items() if n not in failed and (i, n) not in known}
-        calls.update(((i, name), runner.ready(arrays)) for name, runner in timed.items())
+        calls.update(((i, name), runner.ready(found.arrays)) for name, runner in timed.items())
     for (i, name), own in known.items():
         costs[i][name] = replace(own, error=errors.get((i, name)))
 
@@ -139,7 +142,7 @@ def measure_family(
         i, name = contender
         return None if name == XLA else step_of(family[i][name], "run", key_of, watch.RACE_S)
 
-    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline, step).items():
+    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline, step, took).items():
         entries = len(family[i][name].region.entries)
         overhead = min(call_overhead_s(entries), 0.9 * float(np.median(samples)))
         median_us = (float(np.median(samples)) - overhead) * 1e6
@@ -153,11 +156,20 @@ def _times(
     seconds: float,
     deadline: float,
     step: Callable[[tuple[int, str]], watch.Step | None],
+    took: Mapping[tuple[int, str], float],
 ) -> dict[tuple[int, str], np.ndarray]:
     """Race ``calls``; those that break down meanwhile go to ``costs`` and the others start again."""
     while calls:
         try:
-            return race(calls, rounds=ROUNDS, seconds=seconds, deadline=deadline, rivals=lambda c: c[0], step=step)
+            return race(
+                calls,
+                rounds=ROUNDS,
+                seconds=seconds,
+                deadline=deadline,
+                rivals=lambda call: call[0],
+                step=step,
+                took=took,
+            )
         except BrokeDown as error:
             i, name = error.name
             costs[i][name] = Failed("run", told(error.__cause__ or error))

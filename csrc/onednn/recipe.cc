@@ -12,6 +12,7 @@ using Maker = Recipe (*)(Spec&);
 constexpr std::pair<std::string_view, Maker> kMakers[] = {
     {"conv", MakeContraction},      {"deconv", MakeContraction},    {"matmul", MakeContraction},
     {"pack.conv", MakePacking},     {"pack.deconv", MakePacking},   {"pack.matmul", MakePacking},
+    {"conv_weights", MakeWeightsGradient},
     {"pool", MakePooling},          {"resample", MakeResampling},   {"softmax", MakeSoftmax},
     {"layernorm", MakeLayerNorm},   {"batchnorm", MakeBatchNorm},   {"concat", MakeConcat},
     {"reduce", MakeReduction},      {"eltwise", MakeEltwise},       {"binary", MakeBinary},

@@ -47,6 +47,7 @@ Recipe MakeRecipe(std::string_view spec);
 // One family each; `MakeRecipe` chooses.
 Recipe MakeContraction(Spec& spec);
 Recipe MakePacking(Spec& spec);
+Recipe MakeWeightsGradient(Spec& spec);
 Recipe MakePooling(Spec& spec);
 Recipe MakeResampling(Spec& spec);
 Recipe MakeSoftmax(Spec& spec);

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from jax import lax
 
-from ...graph.ir import Constant, Graph, Node, Value
+from ...graph.ir import Graph, Node, Value
 from ...graph.strides import row_major
 from ...graph.windows import Window
 from ..base import Unsupported
+from . import weights_gradient
 from .call import Call, Operand
-from .memory import dtype_name, times
+from .memory import times
+from .sliding import keys, padding, refused_arrays
 from .taps import trimmed
 from .views import View
 
@@ -30,9 +31,13 @@ def absorbable(graph: Graph, node: Node) -> tuple[Node, ...]:
 
 def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:
     """The call for a ``conv_general_dilated``; ``absorbed`` may hold the reversal of its kernel."""
-    refusal = _refusal(node)
+    refusal = refused_arrays(node)
     if refusal is not None:
         return refusal
+    if weights_gradient.is_one(node):
+        return weights_gradient.plan(node)
+    if int(node.params["batch_group_count"]) != 1:
+        return Unsupported(f"oneDNN convolutions have no batch groups, got {node.params['batch_group_count']}")
     lhs, rhs = node.inputs
     lhs_spec, rhs_spec, out_spec = node.params["dimension_numbers"]
     groups = tuple((a,) for a in out_spec)
@@ -56,14 +61,14 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
     )
     if _is_transposed(node):
         return _transposed(graph, call, node, kernel, absorbed)
-    low, high = zip(*_padding(node), strict=True)
+    low, high = zip(*padding(node), strict=True)
     if min(*low, *high) < 0:
-        return Unsupported(f"oneDNN convolutions take no negative padding, got {_padding(node)}")
+        return Unsupported(f"oneDNN convolutions take no negative padding, got {padding(node)}")
     found = trimmed(_windows(node), high)
     if found is not None:
         taps, low, high = found
         call = replace(call, weights=_sliced(rhs, rhs_spec, taps, feature_groups))
-    return replace(call, keys=_keys(node.params["window_strides"], node.params["rhs_dilation"], low, high))
+    return replace(call, keys=keys(node.params["window_strides"], node.params["rhs_dilation"], low, high))
 
 
 def _windows(node: Node) -> list[Window]:
@@ -75,7 +80,7 @@ def _windows(node: Node) -> list[Window]:
         (node.inputs[1].shape[a] for a in rhs_spec[2:]),
         strict=True,
     )
-    steps = zip(params["window_strides"], params["rhs_dilation"], _padding(node), strict=True)
+    steps = zip(params["window_strides"], params["rhs_dilation"], padding(node), strict=True)
     return [
         Window(*size, int(stride), int(gap), low) for size, (stride, gap, (low, _)) in zip(sizes, steps, strict=True)
     ]
@@ -102,11 +107,11 @@ def _transposed(
         strides = times(node.params["window_strides"])
         return Unsupported(f"oneDNN has no transposed convolution with window strides too, got {strides}")
     reach = [(k - 1) * int(d) for k, d in zip(kernel, node.params["rhs_dilation"], strict=True)]
-    low = [r - lo for r, (lo, _) in zip(reach, _padding(node), strict=True)]
-    high = [r - hi for r, (_, hi) in zip(reach, _padding(node), strict=True)]
+    low = [r - lo for r, (lo, _) in zip(reach, padding(node), strict=True)]
+    high = [r - hi for r, (_, hi) in zip(reach, padding(node), strict=True)]
     if min(*low, *high) < 0:
         return Unsupported(
-            f"a transposed convolution in oneDNN cannot pad more than the kernel reaches {reach}, got {_padding(node)}"
+            f"a transposed convolution in oneDNN cannot pad more than the kernel reaches {reach}, got {padding(node)}"
         )
     assert call.weights is not None
     spatial = [int(a) for a in node.params["dimension_numbers"].rhs_spec[2:]]
@@ -115,53 +120,12 @@ def _transposed(
         weights, nodes = replace(call.weights, values=reverse.inputs), (reverse, node)
     else:
         weights, nodes = replace(call.weights, make=lambda kernel: lax.rev(kernel, spatial)), (node,)
-    keys = _keys(node.params["lhs_dilation"], node.params["rhs_dilation"], low, high)
-    return replace(call, op="deconv", labels=("deconv",), nodes=nodes, weights=weights, keys=keys)
-
-
-def _keys(
-    strides: Sequence[Any], dilation: Sequence[Any], low: Sequence[Any], high: Sequence[Any]
-) -> tuple[tuple[str, str], ...]:
-    # The library counts the gaps between the kernel's taps, JAX their distance.
-    gaps = [int(d) - 1 for d in dilation]
-    return ("strides", times(strides)), ("dilates", times(gaps)), ("pads_l", times(low)), ("pads_r", times(high))
-
-
-def _padding(node: Node) -> tuple[tuple[int, int], ...]:
-    return tuple((int(low), int(high)) for low, high in node.params["padding"])
+    window = keys(node.params["lhs_dilation"], node.params["rhs_dilation"], low, high)
+    return replace(call, op="deconv", labels=("deconv",), nodes=nodes, weights=weights, keys=window)
 
 
 def _is_transposed(node: Node) -> bool:
     return any(int(d) > 1 for d in node.params["lhs_dilation"])
-
-
-def _refusal(node: Node) -> Unsupported | None:
-    lhs, rhs = node.inputs
-    src, wei, dst = (dtype_name(v.dtype) for v in (lhs, rhs, node.out))
-    if isinstance(lhs, Constant) or isinstance(rhs, Constant):
-        return Unsupported("an operand is a scalar of the program")
-    if src is None or src != wei or dst not in (src, "f32"):
-        return Unsupported(
-            f"oneDNN convolutions take float32 or bfloat16, got {lhs.dtype} and {rhs.dtype} giving {node.out.dtype}"
-        )
-    if not 3 <= lhs.ndim <= 5:
-        return Unsupported(f"oneDNN convolutions have 1 to 3 spatial dimensions, got {lhs.ndim - 2}")
-    if min(*lhs.shape, *rhs.shape, *node.out.shape) == 0:
-        return Unsupported(f"an array is empty: {lhs.shape}, {rhs.shape} giving {node.out.shape}")
-    if int(node.params["batch_group_count"]) != 1:
-        return Unsupported(f"oneDNN convolutions have no batch groups, got {node.params['batch_group_count']}")
-    return unsupported_precision(node)
-
-
-def unsupported_precision(node: Node) -> Unsupported | None:
-    """A reason if the program asks for a particular algorithm; any precision is met, float32 being computed in full."""
-    asked = node.params.get("precision")
-    for precision in asked if isinstance(asked, tuple) else (asked,):
-        if precision is not None and not isinstance(precision, lax.Precision):
-            return Unsupported(f"a particular algorithm is asked for, {precision}, which oneDNN does not offer")
-    if node.params.get("out_sharding") is not None:
-        return Unsupported("the result's sharding is prescribed")
-    return None
 
 
 ANCHORS = {"conv_general_dilated": plan}

@@ -20,6 +20,7 @@ _CONVOLUTION_FORMS = (("reorder", False), ("plain", False), ("reorder", True))
 _PACKED_CONVOLUTION_FORMS = (("packed", False), ("packed", True))
 _MATMUL_FORMS = (("plain", False), ("reorder", False))
 _PACKED_MATMUL_FORMS = (("packed", False),)
+_GRADIENT_FORMS = (("plain", False), ("plain", True))
 _OTHER_FORMS = (("plain", False),)
 
 _GENERATED, _SINGLE_GEMM, _GEMM, _OTHER, _REFERENCE = range(5)
@@ -66,6 +67,8 @@ def _choices(module: ModuleType, call: Call, packed: bool, reasons: dict[str, No
 
 
 def _forms(call: Call, packed: bool) -> Iterable[tuple[str, bool]]:
+    if call.op == "conv_weights":
+        return _GRADIENT_FORMS
     if call.weights is None:
         return _OTHER_FORMS
     if call.op == "matmul":

@@ -17,8 +17,8 @@ from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.strides import row_major
 from ..base import Unsupported
 from .call import Call, Operand
-from .convolution import unsupported_precision
 from .memory import Groups, Memory, dtype_name, swap_last
+from .sliding import unsupported_precision
 from .views import View
 
 _MOST_DIMS = 6
