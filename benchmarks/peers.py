@@ -30,17 +30,18 @@ from networks import NETWORKS
 
 TURN_S, MOST_CALLS = 0.3, 20  # a turn lasts about this long
 SLOW_S = 1.0  # a call this long needs no untimed call before it
+BACKWARD = 3  # a training step has three times the operations of the network: two gradients for each product
 TOLERANCE = 1e-4  # of the largest output; wider than rounding, narrower than any other function
 
 
-def measure(name: str, batch: int, names: list[str], rounds: int) -> Result:
+def measure(name: str, batch: int, names: list[str], rounds: int, trains: bool = False) -> Result:
     """Runs the contenders on one network; those that fail or compute something else are out, with the reason."""
     network = NETWORKS[name]
     with tempfile.TemporaryDirectory() as directory:
         processes, outputs, failures = {}, {}, {}
         for contender in names:
             output, log = Path(directory) / f"{contender}.npy", Path(directory) / "log"
-            process = Process(contender, name, batch, output, log)
+            process = Process(contender, name, batch, output, log, trains)
             if process.failure:
                 failures[contender] = process.failure
                 process.close()
@@ -60,7 +61,7 @@ def measure(name: str, batch: int, names: list[str], rounds: int) -> Result:
         network=name,
         title=network.title,
         batch=batch,
-        gflop=network.gflops,
+        gflop=network.gflops * (BACKWARD if trains else 1),
         seconds=seconds,
         errors={c: error for c, error in errors.items() if c in seconds},
         peak_bytes={c: processes[c].peak_bytes for c in seconds},
@@ -113,11 +114,11 @@ def _report(results: list[Result]) -> str:
     return "\n\n".join([*parts, *failures]) + "\n"
 
 
-def main() -> None:
+def main(about: str | None = __doc__, batches: tuple[int, ...] = (1, 8, 16), trains: bool = False) -> None:
     """Measures, prints and writes what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="network", help=f"any of: {', '.join(NETWORKS)} (default: all)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 16])
+    parser.add_argument("--batch", type=int, nargs="+", default=batches)
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=2, help="cores that every contender may use")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, help="these contenders beside collage_jax")
@@ -133,14 +134,15 @@ def main() -> None:
     if not options.source:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
-        wanted = [name for name in CONTENDERS if not options.only or name in (*options.only, OURS)]
+        able = [name for name, contender in CONTENDERS.items() if contender.task(trains)]
+        wanted = [name for name in able if not options.only or name in (*options.only, OURS)]
         names = [name for name in wanted if all(map(find_spec, CONTENDERS[name].requires))]
         if missing := [name for name in wanted if name not in names]:
             print(f"not installed, left out: {', '.join(missing)}; pip install '.[bench]'")
         for batch in options.batch:
             for name in options.names or NETWORKS:
                 print(f"{NETWORKS[name].title}, batch {batch}", flush=True)
-                results[name, batch] = measure(name, batch, names, options.rounds)
+                results[name, batch] = measure(name, batch, names, options.rounds, trains)
                 if options.json:
                     options.json.write_text(json.dumps([asdict(result) for result in results.values()]))
                 print(_report([results[name, batch]]), flush=True)

@@ -34,7 +34,7 @@ ROUNDS, SECONDS = 5, 1.5
 #: Programs of one generation; generations without a better one before the search ends.
 OFFSPRING, PATIENCE = 4, 2
 #: Share of the time left at the beginning that the search may take, and the seconds that it may take at most.
-SHARE, AT_MOST_S = 0.4, 18.0
+SHARE, AT_MOST_S = 0.3, 12.0
 #: It may also take no longer than so many calls of the program by XLA alone: what is short is not worth more.
 CALLS = 1000
 #: Programs that are this close (relative) count as equally fast.

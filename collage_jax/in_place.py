@@ -53,7 +53,7 @@ def _writing(writer: Step, joining: Step, place: int, operand: int) -> Step | No
     part = Part(joining.result, joining.call.result, offset)
     if joining.call.result.size == row:  # one row, so that the operand lies in one piece
         return replace(writer, part=part) if offset % ALIGNMENT == 0 and not call.joins else None
-    if not call.has_rows or call.result.shape[-1] != joining.call.joins[operand]:
+    if call.row != joining.call.joins[operand]:
         return None
     return replace(writer, call=call.with_rows(row), part=part)
 

@@ -32,9 +32,9 @@ class NativeCall:
     extension that makes a step of a program from the two, None if it has none; only the buffers' bytes matter then,
     so that an operand may have any shape. ``aliases`` may give an operand's buffer to the result.
 
-    What a program may do with it: ``has_rows`` says that ``spec`` takes a token ``row``, the elements from one row of
-    the result (its last axis) to the next, which other arrays may lie between. A call that does nothing but join its
-    operands has ``joins``: of each, the elements that lie together in a row of the result.
+    What a program may do with it: one that can leave room after each row of its result, of ``row`` elements, takes a
+    token ``row`` in ``spec``, the elements from one row to the next. A call that does nothing but join its operands has
+    ``joins``: of each, the elements that lie together in a row of the result.
     """
 
     target: str
@@ -44,7 +44,7 @@ class NativeCall:
     result: jax.ShapeDtypeStruct
     step: str | None = None
     aliases: tuple[tuple[int, int], ...] = ()
-    has_rows: bool = False
+    row: int | None = None
     joins: tuple[int, ...] = ()
 
     def __call__(self, *arrays: Any) -> tuple[Any]:
@@ -52,9 +52,9 @@ class NativeCall:
         operands = [operand.array(arrays) for operand in self.operands]
         return (invoke(*operands, spec=self.spec, version=self.version),)
 
-    def with_rows(self, row: int) -> NativeCall:
-        """The same call with rows of the result ``row`` elements apart; the first token of a spec is its operation."""
-        return replace(self, spec=self.spec.replace(" ", f" row={row} ", 1))
+    def with_rows(self, distance: int) -> NativeCall:
+        """The same call with rows ``distance`` elements from each other; the first token of a spec is its operation."""
+        return replace(self, spec=self.spec.replace(" ", f" row={distance} ", 1))
 
     def of_ready_operands(self) -> NativeCall:
         """The same call of arrays that are its operands already, in their order."""

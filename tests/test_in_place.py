@@ -147,6 +147,20 @@ def test_along_the_first_axis_any_kernel_may_write_where_arrays_may_start(width,
     assert sorted(map(int, found)) == offsets
 
 
+def test_a_row_of_several_axes_is_joined_as_a_whole_or_not_at_all():
+    """What a product calls a row are the last two axes here."""
+    x, w = normal(12, 32), normal(32, 4, 8, seed=1)
+
+    def heads(x, w):
+        return jnp.einsum("nk,khd->nhd", x, w)
+
+    def along(axis):
+        return lambda x, w: jax.nn.softmax(jnp.concatenate([heads(x, w), heads(x + 1, w)], axis=axis))
+
+    check(along(1), x, w, written=2)
+    check(along(2), x, w, written=0)
+
+
 def test_an_output_of_the_program_is_written_too():
     def fun(x, q):
         return jnp.concatenate([conv(x, q), conv(x + 1, q)], axis=-1)

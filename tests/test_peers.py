@@ -8,9 +8,10 @@ from dataclasses import asdict
 import numpy as np
 import peers
 import pytest
-from contenders import CONTENDERS, LIMIT, OURS
+from contenders import CONTENDERS, LIMIT, OURS, jax_training
 from contenders.process import Process
 from contenders.results import PRODUCT_GFLOP, Result, best_single_peer, geometric_mean, table
+from networks.network import Network, Weight
 
 
 def result(name="bert", batch=1, **seconds):
@@ -62,6 +63,17 @@ def test_a_contender_that_cannot_run_is_out_with_its_reason(tmp_path):
     process.close()
 
 
+def test_a_training_step_is_compared_by_its_loss_and_gradients():
+    """Half the sum of (x w)^2 has the gradient x^T x w."""
+    weights = (Weight((3, 2), 1.0),)
+    network = Network("tiny", "Tiny", lambda w, x: x @ w[0], weights, (3,), (2,), 1e-9)
+    x, (w,) = np.float64(network.draw_input(4)), map(np.float64, network.draw())
+    loss, length = jax_training.plain(network, 4).figures()
+    np.testing.assert_allclose(loss, 0.5 * ((x @ w) ** 2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(length, np.linalg.norm(x.T @ x @ w), rtol=1e-5)
+
+
 def test_every_contender_says_what_it_needs():
     assert all(":" in contender.build for contender in CONTENDERS.values())
+    assert CONTENDERS[OURS].task(True) == "jax_training:placed" and not CONTENDERS["openvino"].task(True)
     assert not CONTENDERS[OURS].requires and "torch" in CONTENDERS["torch"].requires

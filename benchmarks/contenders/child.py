@@ -1,6 +1,8 @@
 """A contender's process: builds its function, then runs it whenever a line on standard input says how often.
 
-    python -m contenders.child CONTENDER NETWORK BATCH OUTPUT.npy
+    python -m contenders.child CONTENDER NETWORK BATCH OUTPUT.npy TRAINS
+
+TRAINS is 1 for a training step, 0 for the network itself.
 
 Answers are lines of JSON on what was standard output; what libraries print there goes to standard error.
 """
@@ -15,6 +17,7 @@ import time
 import numpy as np
 
 from . import CONTENDERS
+from .step import Step
 
 THREADS = len(os.sched_getaffinity(0))
 
@@ -27,9 +30,9 @@ def main() -> None:
     def answer(**fields):
         print(json.dumps(fields), file=answers, flush=True)
 
-    name, network, batch, output = sys.argv[1:]
+    name, network, batch, output, trains = sys.argv[1:]
     try:
-        call, seconds = build(name, network, int(batch), output)
+        call, seconds = build(name, network, int(batch), output, trains == "1")
     except Exception as error:
         answer(failed=f"{type(error).__name__}: {error}"[:500])
         raise
@@ -38,14 +41,14 @@ def main() -> None:
         answer(seconds=[_seconds(call) for _ in range(int(line))], peak_bytes=_peak_bytes())
 
 
-def build(name: str, network: str, batch: int, output: str):
+def build(name: str, network: str, batch: int, output: str, trains: bool):
     """The contender's function, warm, and the seconds that took; its result is saved to `output`."""
     from networks import NETWORKS
 
-    module, function = CONTENDERS[name].build.split(":")
+    module, function = CONTENDERS[name].task(trains).split(":")
     start = time.perf_counter()
     call = getattr(importlib.import_module(f".{module}", __package__), function)(NETWORKS[network], batch)
-    np.save(output, call())
+    np.save(output, call.figures() if isinstance(call, Step) else call())
     return call, time.perf_counter() - start
 
 

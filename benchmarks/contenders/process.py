@@ -16,14 +16,14 @@ PATHS = (BENCHMARKS, BENCHMARKS.parent / "examples")
 class Process:
     """Starts the contender and waits until it is warm; a failure is kept in `failure` and ends it."""
 
-    def __init__(self, name: str, network: str, batch: int, output: Path, log: Path):
+    def __init__(self, name: str, network: str, batch: int, output: Path, log: Path, trains: bool = False):
         path = os.pathsep.join([*map(str, PATHS), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.name = name
         self.peak_bytes = 0
         self.failure = ""
         with log.open("a") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "contenders.child", name, network, str(batch), str(output)],
+                [sys.executable, "-m", "contenders.child", name, network, str(batch), str(output), str(int(trains))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -61,7 +61,7 @@ def _call(conv: Convolution, weights: NativeOperand, values: Sequence[Value], fi
     source, *tail = (NativeOperand((place[v],)) for v in (conv.source, conv.bias, conv.summand) if v is not None)
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
     spec = f"op=conv {conv.spec(packed=first > 0)}"
-    return NativeCall(TARGET, spec, version, (source, weights, *tail), made, STEP, has_rows=True)
+    return NativeCall(TARGET, spec, version, (source, weights, *tail), made, STEP, row=made.shape[-1])
 
 
 def separable(conv: Convolution, region: Region, version: str, module: ModuleType) -> NativeCall:
@@ -118,4 +118,5 @@ def _separable_call(
     source, *tail = (NativeOperand((place[v],)) for v in (conv.source, conv.bias, conv.summand) if v is not None)
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
     spec = f"op=conv {conv.separable_spec()}"
-    return NativeCall(SEPARABLE_TARGET, spec, version, (source, *weights, *tail), made, SEPARABLE_STEP, has_rows=True)
+    operands = (source, *weights, *tail)
+    return NativeCall(SEPARABLE_TARGET, spec, version, operands, made, SEPARABLE_STEP, row=made.shape[-1])

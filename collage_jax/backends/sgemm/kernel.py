@@ -60,5 +60,5 @@ def _call(product: Product, weights: NativeOperand, values: Sequence[Value], fir
         operands=(operand(product.source), weights, *tail),
         result=jax.ShapeDtypeStruct(product.result.shape, product.result.dtype),
         step=STEP,
-        has_rows=True,
+        row=product.sizes[2],
     )

@@ -58,4 +58,4 @@ def _native(
     operands = (NativeOperand((place[conv.source],)), *weights, *tail)
     made = jax.ShapeDtypeStruct(conv.result.shape, conv.result.dtype)
     spec = f"op=conv {conv.spec(tile, packed=len(weights) == 2)}"
-    return NativeCall(TARGET, spec, version, operands, made, STEP, has_rows=True)
+    return NativeCall(TARGET, spec, version, operands, made, STEP, row=made.shape[-1])

@@ -30,6 +30,7 @@ void PackMatrix(const float* matrix, int64_t row, int64_t column, int64_t depth,
 
 void MultiplyPanels(const Kernels& kernels, Task task, int64_t depth, int64_t columns, const float* panels) {
   const int64_t parts = (depth + kSummands - 1) / kSummands, part = (depth + parts - 1) / parts;
+  const int64_t steps = (task.rows + kernels.most_rows - 1) / kernels.most_rows;
   const Task all = task;
   for (int64_t start = 0; start < columns; start += kPanel) {
     task.columns = std::min(kPanel, columns - start);
@@ -37,10 +38,13 @@ void MultiplyPanels(const Kernels& kernels, Task task, int64_t depth, int64_t co
     task.result = all.result + start;
     task.bias = all.bias == nullptr ? nullptr : all.bias + start;
     task.add = all.add == nullptr ? nullptr : all.add + start;
+    task.next_elements = task.width / steps;  // the panel after this one is brought near meanwhile
+    const float* next = panels + depth * task.width;
     for (int64_t from = 0; from < depth; from += part) {
       task.depth = std::min(part, depth - from);
       task.a = all.a + from;
-      task.b = task.next = panels + from * task.width;
+      task.b = panels + from * task.width;
+      task.next = next + from * steps * task.next_elements;
       task.first = from == 0;
       task.last = from + task.depth == depth;
       kernels.multiply(task);
