@@ -17,7 +17,7 @@ import numpy as np
 
 from . import watch
 from .backends.base import Backend
-from .candidates import XLA, Candidates
+from .candidates import XLA, Candidates, is_view
 from .costs import Cost, Measured
 from .graph.ir import Graph
 from .graph.region import Region
@@ -34,7 +34,7 @@ ROUNDS, SECONDS = 5, 1.5
 #: Programs of one generation; generations without a better one before the search ends.
 OFFSPRING, PATIENCE = 4, 2
 #: Share of the time left at the beginning that the search may take, and the seconds that it may take at most.
-SHARE, AT_MOST_S = 0.3, 12.0
+SHARE, AT_MOST_S = 0.3, 18.0
 #: It may also take no longer than so many calls of the program by XLA alone: what is short is not worth more.
 CALLS = 1000
 #: Programs that are this close (relative) count as equally fast.
@@ -125,7 +125,7 @@ class GraphLevel:
 
     def decide(self, deadline: float) -> Decided:
         """The fastest program, beside XLA alone."""
-        outcome = self._trials.decide(deadline)
+        outcome = self._trials.decide(deadline, lambda name: _changes(self._plans[name]))
         if outcome.winner is None:
             return Decided(None, outcome)
         plan = self._plans[outcome.winner]
@@ -211,6 +211,12 @@ def _digest(plan: Plan, numbers: Mapping[int, int]) -> str:
     """A short name that is equal for equal plans in any process; ``numbers`` counts graphs by identity."""
     placed = sorted((numbers[id(p.graph)], region.indices, name) for p, region, name in plan.everything())
     return hashlib.sha256(repr(placed).encode()).hexdigest()[:12]
+
+
+def _changes(plan: Plan) -> int:
+    """Between XLA and others, in the order of the plan; what only changes a shape is none."""
+    owners = [name is None for region, name in plan.steps if not is_view(region)]
+    return sum(a != b for a, b in pairwise(owners))
 
 
 def _parts(plan: Plan) -> Iterator[Plan]:

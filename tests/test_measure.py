@@ -23,6 +23,7 @@ from collage_jax.measure.compare import largest_error, reduction_length, relativ
 from collage_jax.measure.inputs import DISTRIBUTIONS, draw
 from collage_jax.measure.race import BrokeDown, quartile_spread, race
 from collage_jax.measure.regions import measure
+from collage_jax.measure.whole import fastest
 
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 W = np.ones((4, 4), np.float32)
@@ -310,6 +311,22 @@ def test_one_that_breaks_down_is_named():
         race({"good": lambda: 1, "bad": raises}, rounds=1, seconds=1.0)
     assert caught.value.name == "bad"
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_the_fastest_is_told_from_others_under_drift():
+    """Two per cent, where rounds differ by half: only within a round do the two compare."""
+    drift = np.exp(np.random.default_rng(0).normal(0, 0.5, 15))
+    noise = np.exp(np.random.default_rng(1).normal(0, 0.005, (2, 15)))
+    times = {"a": 1.02 * drift * noise[0], "b": drift * noise[1], "hopeless": np.array([0.1])}
+    assert fastest(times) == "b"
+    assert fastest({"alone": np.array([1.0])}) == "alone"
+
+
+def test_changes_between_xla_and_others_are_charged_but_not_much():
+    times = {name: np.full(5, took) for name, took in {"many": 0.0100, "few": 0.0102, "none": 0.0104}.items()}
+    assert fastest(times, {"many": 20, "few": 4, "none": 0}.__getitem__) == "few"
+    assert fastest(times, {"many": 12, "few": 9, "none": 9}.__getitem__) == "many"
+    assert fastest(times) == "many"
 
 
 def test_no_contenders_have_no_times():

@@ -21,6 +21,8 @@ ROUNDS = 11
 SECONDS = 4.0
 #: Programs that are close are told apart by more rounds, as many as there is time for.
 MOST_ROUNDS, MOST_SECONDS = 40, 12.0
+#: What is charged for a change between XLA and others, in seconds; and for all of a program, relative to its time.
+CHANGE_S, CHANGES = 20e-6, 0.03
 #: Where XLA alone takes longer than this, in seconds, it is timed once.
 SLOW_S = 5.0
 #: A placement must be faster than XLA by this much (and by more than the measurement's own spread) to be used.
@@ -116,8 +118,11 @@ class Trials:
                 del running[failure.name]
         return {}
 
-    def decide(self, deadline: float) -> Outcome:
-        """Time all programs beside XLA alone: the fastest wins, if it is clearly faster than XLA."""
+    def decide(self, deadline: float, changes: Callable[[str], int] = lambda name: 0) -> Outcome:
+        """Time all programs beside XLA alone: the fastest wins, if it is clearly faster than XLA.
+
+        ``changes(name)`` are those between XLA and others in a program; see ``fastest``.
+        """
         if not self.names:
             return Outcome(None, None, None, None, tuple(self.notes))
         remaining = max(0.5, deadline - time.perf_counter())
@@ -127,7 +132,7 @@ class Trials:
         medians = {name: float(np.median(samples)) for name, samples in times.items()}
         self.medians_us = {name: us * 1e6 for name, us in medians.items()}
         self.notes.append("Whole programs: " + ", ".join(f"{n} {m * 1e6:.1f} us" for n, m in medians.items()) + ".")
-        winner = fastest({name: times[name] for name in self.names})
+        winner = fastest({name: times[name] for name in self.names}, changes)
         ours, theirs = self._clearer(winner, times[winner], times[XLA_ALONE], deadline)
         if _is_faster(ours, theirs) and float(np.median(theirs)) < SHORT_S:
             again = self.race([winner, XLA_ALONE], 4 * ROUNDS, 1.0, hopeless=np.inf)
@@ -160,16 +165,18 @@ class Trials:
         return watch.Step("", "program", ops=name, limit_s=None if name == XLA_ALONE else self._limit_s)
 
 
-def fastest(times: Mapping[str, np.ndarray]) -> str:
+def fastest(times: Mapping[str, np.ndarray], changes: Callable[[str], int] = lambda name: 0) -> str:
     """The program that takes the least, by what it takes of the rounds that it shares with the others.
 
     A round is as long as the machine is slow in it, so that each counts alike. Programs with fewer rounds than others
-    were hopeless at once.
+    were hopeless at once. What a change between XLA and others costs differs from one minute to the next, and here it
+    tends to be cheap: each is charged ``CHANGE_S`` more, all of them ``CHANGES`` of a program's time at most.
     """
     rounds = max(map(len, times.values()))
     shares = {name: np.log(samples) for name, samples in times.items() if len(samples) == rounds}
     usual = np.mean(list(shares.values()), axis=0)
-    return min(shares, key=lambda name: float(np.median(shares[name] - usual)))
+    took = {name: float(np.exp(np.median(samples - usual) + np.mean(usual))) for name, samples in shares.items()}
+    return min(took, key=lambda name: took[name] + min(CHANGE_S * changes(name), CHANGES * took[name]))
 
 
 def stay(note: str) -> Outcome:
