@@ -89,7 +89,7 @@ def convolutions(draw):
     return x_shape, w_shape, options
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(convolutions())
 def test_results_are_jax_s(drawn):
     x_shape, w_shape, options = drawn
