@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from . import watch
@@ -87,7 +88,8 @@ def refined_plan(
         notes.append(f"Kernels could not be compared inside the program: {barred[REFINED]}")
         return {}, costs
     plan = plans[name]
-    tried = [*inside.variants(plan, options, costs), *_without_one(plan, options, costs, charges)]
+    without = islice(_without_one(plan, options, costs, charges), MOST_WITHOUT)
+    tried = [*inside.variants(plan, options, costs), *without]
     if len(tried) < 2 or len(plan.placed) < 2:  # a lone call is no step
         return {}, costs
     limit_s = len(tried) * watch.COMPILE_S + inside.SECONDS + max(0.0, deadline - time.perf_counter())
@@ -111,14 +113,11 @@ def _without_one(
     """Plans that do without one of the backends of ``plan`` and cover what it had by other regions, not much slower."""
     regions = {region.indices for region, _ in plan.placed}
     least_us = choose(options, costs, charges).cost_us
-    counts = Counter(name for _, name in plan.placed)
-    found = 0
-    for name, _ in counts.most_common():
+    for name, _ in Counter(name for _, name in plan.placed).most_common():
         fewer = replace(options, chosen_from=tuple(c for c in options.chosen_from if c.backend != name))
         other = choose(fewer, costs, charges)
         covered = {region.indices for region, _ in other.placed}
-        if other.cost_us <= inside.NEAR * least_us and not covered <= regions and found < MOST_WITHOUT:
-            found += 1
+        if other.cost_us <= inside.NEAR * least_us and not covered <= regions:
             yield replace(plan, placed=other.placed)
 
 

@@ -142,8 +142,7 @@ class GraphLevel:
 
     def features(self, plan: Plan) -> Features:
         """What the model sees of ``plan``: costs by backend, changes between XLA and others. Loop bodies count once."""
-        owners = [name is None for _, name in plan.steps]
-        return Features(self._sums(plan, self._standing), sum(a != b for a, b in pairwise(owners)))
+        return Features(self._sums(plan, self._standing), _changes(plan))
 
     def _sums(self, plan: Plan, costs: Mapping[tuple[str, str], Cost]) -> dict[str, float]:
         sums: dict[str, float] = {}

@@ -21,7 +21,7 @@ from .running import OtherForm, Runner, lowered
 #: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
 SLOWEST = 20.0
 
-#: Where XLA takes longer than this, in seconds, it runs once only.
+#: Where XLA takes longer than this, in seconds, it is not run again to be timed.
 SLOW_S = 1.0
 
 UNCHECKED = "XLA itself cannot run this region alone"
@@ -82,9 +82,8 @@ def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by
         return Checked(costs, {}, {}, arrays, {})
     errors: dict[str, float] = {}
     try:
+        _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
         took_s = _verify(group, runners, costs, errors, arrays, key_of)
-        if took_s < SLOW_S:
-            _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
     except _ReferenceFailed as error:
         costs[XLA] = Failed("run", told(error.__cause__ or error))
         costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}

@@ -48,7 +48,8 @@ class Call:
     named there. ``groups`` gives for each logical dimension of ``dst`` the axes of ``result``, the value that the call
     makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses``: post-ops may follow. ``guarded``: the
     library drops NaN and infinities, so that the call may only be made on a finite source.
-    ``finish``: bounds put on the result, or a function of it, after everything else; NaN kept.
+    ``finish``: bounds put on the result, or a function of it, after everything else; NaN kept. ``joins``: see
+    ``NativeCall``.
     """
 
     op: str
@@ -67,6 +68,7 @@ class Call:
     guarded: bool = False
     post: tuple[PostOp, ...] = ()
     finish: Bounds | Gelu | None = None
+    joins: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:

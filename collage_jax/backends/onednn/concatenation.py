@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from ...graph.ir import Constant, Graph, Node
 from ..base import Unsupported
 from .call import Call, Operand
@@ -30,6 +32,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         dst=dst,
         groups=groups,
         keys=(("axis", "1"),),
+        joins=tuple(prod(v.shape[axis:]) for v in node.inputs),
     )
 
 

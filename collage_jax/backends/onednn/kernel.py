@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
 from typing import Any
 
 import jax
@@ -71,9 +70,9 @@ def _native(choice: Choice, operands: Sequence[NativeOperand]) -> NativeCall:
         *others, summed = operands
         operands = [*others, _shaped(summed, choice.call.sum, result.shape)]
         aliases = ((len(others), 0),)
-    # The dimensions of a call that joins: before the axis, the axis, after it.
-    joins = tuple(prod(o.memory.dims[1:]) for o in choice.call.operands) if choice.call.op == "concat" else ()
-    return NativeCall(TARGET, choice.spec, choice.version, tuple(operands), result, STEP, aliases, joins=joins)
+    return NativeCall(
+        TARGET, choice.spec, choice.version, tuple(operands), result, STEP, aliases, joins=choice.call.joins
+    )
 
 
 def _shaped(summed: NativeOperand, post_op: PostOp, shape: tuple[int, ...]) -> NativeOperand:
