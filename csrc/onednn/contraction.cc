@@ -11,10 +11,6 @@ using dnnl::memory;
 
 constexpr int64_t kAnyPadding = std::numeric_limits<int32_t>::min();
 
-memory::desc Any(const memory::desc& desc) {
-  return memory::desc(desc.get_dims(), desc.get_data_type(), memory::format_tag::any);
-}
-
 bool IsAny(const memory::desc& desc) { return desc.get_format_kind() == memory::format_kind::any; }
 
 struct Descs {
@@ -57,12 +53,7 @@ Recipe Contraction(std::string_view op, Spec& spec) {
 
   Descs asked = given;
   if (spec.FlagOr("wei_reorder", false)) asked.wei = Any(given.wei);
-  if (auto inner = spec.TextOr("inner", "given"); inner == "any") {
-    asked.src = Any(given.src);
-    asked.dst = Any(given.dst);
-  } else if (inner != "given") {
-    throw SpecError("bad token `inner=" + std::string(inner) + "`: any or given");
-  }
+  if (spec.ChoosesInner()) asked.src = Any(given.src), asked.dst = Any(given.dst);
 
   auto primitive = ContractionPrimitive(op, spec, asked, post.attr);
   const memory::desc weights = primitive.weights_desc();

@@ -3,24 +3,14 @@
 #include "recipe.h"
 
 namespace collage::onednn {
-namespace {
-
-using dnnl::memory;
-
-memory::desc Any(const memory::desc& desc) {
-  return memory::desc(desc.get_dims(), desc.get_data_type(), memory::format_tag::any);
-}
-
-}  // namespace
 
 // The library's own layout of the weights is asked for, whose code is far better, and left by a reorder at the end.
 Recipe MakeWeightsGradient(Spec& spec) {
   const auto src = spec.Memory("src"), diff = spec.Memory("diff"), dst = spec.Memory("dst");
   const auto strides = spec.Window("strides", src, 1), dilates = spec.Window("dilates", src, 0);
   const auto before = spec.Window("pads_l", src, 0), after = spec.Window("pads_r", src, 0);
-  const std::string_view inner = spec.TextOr("inner", "given");
-  if (inner != "any" && inner != "given") throw SpecError("bad token `inner=" + std::string(inner) + "`: any or given");
-  const auto asked = [&](const memory::desc& desc) { return inner == "any" ? Any(desc) : desc; };
+  const bool chooses = spec.ChoosesInner();
+  const auto asked = [&](const dnnl::memory::desc& desc) { return chooses ? Any(desc) : desc; };
   constexpr auto kDirect = dnnl::algorithm::convolution_direct;
   const dnnl::convolution_forward::primitive_desc forward(CpuEngine(), dnnl::prop_kind::forward_training, kDirect,
                                                           asked(src), Any(dst), asked(diff), strides, dilates, before,

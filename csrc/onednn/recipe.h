@@ -21,6 +21,11 @@ struct Tensor {
   bool packed = false;  // the caller holds bytes in a layout that only the library knows
 };
 
+// The same tensor in whatever layout the library likes best.
+inline dnnl::memory::desc Any(const dnnl::memory::desc& desc) {
+  return {desc.get_dims(), desc.get_data_type(), dnnl::memory::format_tag::any};
+}
+
 inline Tensor AsGiven(int arg, dnnl::memory::desc desc) { return {arg, desc, desc}; }
 
 struct Recipe {

@@ -69,6 +69,12 @@ bool Spec::FlagOr(std::string_view key, bool fallback) {
   return text == "1";
 }
 
+bool Spec::ChoosesInner() {
+  const std::string_view inner = TextOr("inner", "given");
+  if (inner != "any" && inner != "given") Reject(Where("inner", inner), "any or given");
+  return inner == "any";
+}
+
 memory::dims Spec::Window(std::string_view key, const memory::desc& src, int64_t least) {
   auto dims = ParseDims(Text(key), Where(key, Text(key)));
   if (static_cast<int>(dims.size()) != src.get_ndims() - 2)

@@ -27,6 +27,7 @@ class Spec {
   float Float(std::string_view key);
   float FloatOr(std::string_view key, float fallback);
   bool FlagOr(std::string_view key, bool fallback);  // 0 or 1
+  bool ChoosesInner();  // inner=any: the library chooses the layout of the data, changed to and from within the call
   // One number per spatial dimension of `src`, none below `least`: the library divides by them unasked.
   dnnl::memory::dims Window(std::string_view key, const dnnl::memory::desc& src, int64_t least);
   std::vector<float> Floats(std::string_view key);
