@@ -69,6 +69,14 @@ def test_equal_regions_share_the_mean_of_their_times():
     assert took == {(kind, name): us for kind in ("kind0", "kind1") for name, us in {"a": 10.0, "b": 9.0}.items()}
 
 
+def test_past_the_deadline_no_other_program_is_built():
+    plan, options = chain(2)
+    costs = {(kind, name): Measured(10.0) for kind in ("kind0", "kind1") for name in "abc"}
+    tried = inside.variants(plan, options, costs)
+    took = inside.timed(tried, options, timed({"a": 10.0, "b": 9.0}), [], [], 0.0)
+    assert len(tried) == 3 and {name for _, name in took} == {"a"}
+
+
 def pairs() -> tuple[Plan, Candidates]:
     """Four nodes in a row; ``joined`` takes two at a time, ``apart`` and ``other`` take each."""
     graph = fake_graph([[], [0], [1], [2]])
