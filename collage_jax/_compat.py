@@ -17,6 +17,7 @@ from jax._src import api_util as _api_util
 from jax._src import checkify as _checkify
 from jax._src import config as _config
 from jax._src import core as _core
+from jax._src import distributed as _distributed
 from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
@@ -49,6 +50,71 @@ def is_for_here(lowering_context: Any) -> bool:
     here = jax.default_backend()
     names = {"gpu": {"cuda", "rocm"}}.get(here, {here})
     return not module.lowering_parameters.for_export and names.issuperset(module.platforms)
+
+
+def runs_here(lowering_context: Any) -> bool:
+    """True if what is lowered may hold calls of this machine's libraries.
+
+    False where it is exported, and where the partitioner, which would gather what several devices hold of their
+    operands, decides what each runs; under ``shard_map`` each device has a program of its own.
+    """
+    context = lowering_context.module_context.axis_context
+    mesh = getattr(context, "mesh", None)
+    partitioned = (getattr(context, "num_devices", 1) or 1) > 1
+    if mesh is not None:
+        open_axes = set(mesh.axis_names) - set(context.manual_axes)
+        partitioned = any(mesh.shape[name] > 1 for name in open_axes)
+    return not partitioned and is_for_here(lowering_context)
+
+
+def as_varying(operands: Sequence[Any]) -> Sequence[Any]:
+    """``operands`` as varying over the same axes of a ``shard_map``, as JAX's own operations make theirs."""
+    return _core.auto_insert_reshard(*operands) if operands else operands
+
+
+def out_avals(closed: Any, avals: Sequence[Any]) -> list[Any]:
+    """What the closed jaxpr gives for inputs of ``avals``: its own outputs, varying over the axes the inputs do."""
+    varying = next((aval.mat for aval in avals if isinstance(aval, _core.ShapedArray) and not aval.mat.empty), None)
+    if varying is None:
+        return list(closed.out_avals)
+    sharding = jax.sharding.NamedSharding(jax.sharding.get_abstract_mesh(), jax.sharding.PartitionSpec())
+    return [a.update(sharding=sharding, manual_axis_type=varying) for a in closed.out_avals]
+
+
+def as_on_one_device(lowering_context: Any, closed: Any) -> Any:
+    """The context in which the closed jaxpr is lowered as if there was no ``shard_map`` around it."""
+    return lowering_context.replace(avals_in=list(closed.in_avals), avals_out=list(closed.out_avals))
+
+
+def manual_axes() -> frozenset[Any]:
+    """The axes of the mesh along which JAX traces what each device does by itself (``shard_map``)."""
+    return frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+
+
+def varying(aval: Any) -> frozenset[Any]:
+    """The axes of a mesh along which an array of this type differs from device to device."""
+    return aval.mat.varying if isinstance(aval, _core.ShapedArray) else frozenset()
+
+
+def crosses_devices_only(closed: Any) -> bool:
+    """True if a closed jaxpr has no effect but that of operations between devices."""
+    return all(isinstance(effect, _core.NamedAxisEffect) for effect in closed.effects)
+
+
+def is_traced(leaf: Any) -> bool:
+    """True for what stands for an array while JAX traces."""
+    return isinstance(leaf, _core.Tracer)
+
+
+def is_partitioned(leaf: Any) -> bool:
+    """True for a traced array whose type says how it is spread over a mesh."""
+    sharding = getattr(leaf.aval, "sharding", None) if is_traced(leaf) else None
+    return any(part is not None for part in getattr(sharding, "spec", ()))
+
+
+def holds_tracers(closed: Any) -> bool:
+    """True if a closed jaxpr holds values of a trace that is going on."""
+    return any(map(is_traced, open_jaxpr(closed)[1]))
 
 
 def check_as(primitive: Any, original_of: Callable[[dict[str, Any]], Any]) -> None:
@@ -89,6 +155,17 @@ def bind(eqn: Any, params: dict[str, Any], operands: Sequence[Any]) -> list[Any]
     with _source_info.user_context(info.traceback, name_stack=name_stack), eqn.ctx.manager:
         result = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(params))
     return list(result) if eqn.primitive.multiple_results else [result]
+
+
+def process_number() -> int:
+    """The number of this process in its job of ``jax.distributed``, counted from 0; 0 without a job."""
+    return _distributed.global_state.process_id if coordinator() is not None else 0
+
+
+def coordinator() -> Any:
+    """The client of the job's key-value store; None where this process is no part of a job of several."""
+    state = _distributed.global_state
+    return state.client if state.client is not None and (state.num_processes or 1) > 1 else None
 
 
 def trace_config() -> Hashable:

@@ -86,6 +86,9 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
                     continue
                 region = regions.setdefault(region.indices, region)
                 found.append(_candidate(region, backend.name, proposal.label, frozen))
+    fallbacks = {backend.name for backend in backends if backend.is_fallback}
+    taken = {c.region for c in found if c.backend not in fallbacks}
+    found = [c for c in found if c.backend not in fallbacks or c.region not in taken]
     chosen_from = (*found, *_xla_candidates(graph, regions, frozen))
     return Candidates(graph, chosen_from, tuple(refusals), tuple(subgraphs))
 

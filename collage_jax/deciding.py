@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from . import _compat, watch
+from . import _compat, processes, watch
 from .backends import registry
 from .backends.base import Backend
 from .candidates import is_wanted
@@ -66,10 +66,44 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
     backends = registry.with_reference(allowed)
     problem = problem_of(call.program, call.frozen)
     if pinned is not None:
-        if environment(backends).items() <= dict(pinned.environment).items():
-            return built(pinned, problem, backends)
-        plan_of(pinned, problem, backends)  # raises if it is for another program
-        return built(_in_worker(call, problem, settings, pinned), problem, backends)
+        return _as_pinned(pinned, call, settings, problem, backends)
+    shared_key = _key(problem, settings, None)  # machines of one job may differ
+    if processes.is_follower():
+        return _as_the_first_process(shared_key, call, settings, problem, backends)
+    tuned = _decided(call, settings, problem, allowed, backends)
+    processes.publish(shared_key, lambda: to_json(tuned.placement))
+    return tuned
+
+
+def _as_pinned(
+    pinned: Placement, call: Call, settings: Settings, problem: Problem, backends: Mapping[str, Backend]
+) -> Tuned:
+    """What ``pinned`` says, checked first where it was made in another environment."""
+    if environment(backends).items() <= dict(pinned.environment).items():
+        return built(pinned, problem, backends)
+    plan_of(pinned, problem, backends)  # raises if it is for another program
+    return built(_in_worker(call, problem, settings, pinned), problem, backends)
+
+
+def _as_the_first_process(
+    key: str, call: Call, settings: Settings, problem: Problem, backends: Mapping[str, Backend]
+) -> Tuned:
+    """What the first process of this job decided, so that all run the same kernels."""
+    try:
+        decision = from_json(processes.await_decision(key, settings.budget_s + processes.PATIENCE_S))
+    except (TimeoutError, ValueError) as why:
+        return Tuned(Placement((), notes=(f"XLA alone is used: {why}",)), None)
+    note = "Decided by the first process of this job."
+    if not decision.program:  # nothing was placed
+        return Tuned(replace(decision, notes=(note, *decision.notes)), None)
+    decided = _as_pinned(decision, call, settings, problem, backends)
+    return replace(decided, placement=replace(decided.placement, notes=(note, *decided.placement.notes)))
+
+
+def _decided(
+    call: Call, settings: Settings, problem: Problem, allowed: Sequence[Backend], backends: Mapping[str, Backend]
+) -> Tuned:
+    """What was decided before, else what tuning finds."""
     key = decision_key(problem, settings, backends)
     if (known := _recalled(key, problem, backends, settings)) is not None:
         return known
@@ -90,7 +124,11 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
 
 def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Backend]) -> str:
     """What a decision is kept under: the program, and all that may change what is best for it."""
-    about = environment(backends), settings.tune, settings.tolerance, VERSION
+    return _key(problem, settings, environment(backends))
+
+
+def _key(problem: Problem, settings: Settings, environment: Mapping[str, str] | None) -> str:
+    about = environment, settings.tune, settings.tolerance, VERSION
     return hashlib.sha256(f"{problem.key} {about}".encode()).hexdigest()
 
 

@@ -22,13 +22,13 @@ from . import _compat, primitive
 from .deciding import Call, Tuned, decide
 from .entry import Detour, Entry
 from .frozen import FrozenSets
-from .graph.ir import Value
 from .lowering import Lowered
-from .measure.inputs import draw
 from .placement import Placement
 from .profiling import profile_of
-from .signature import key_of, roles_of
+from .signature import roles_of
+from .site import Site
 from .tuning import Settings
+from .within import Within, as_a_whole, drawn, is_spread, whole
 
 
 class _Untuned(Detour):
@@ -43,15 +43,13 @@ class _Interpreted(Detour):
 class Program:
     """What serves one signature.
 
-    A placed one has ``run``, from flat arguments to flat results, and ``original``, the closed jaxpr it was made from.
-    With frozen arguments it also has ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, the frozen
-    ones replaced by None.
+    A placed one has a ``site``, from flat arguments to flat results. With frozen arguments it also has
+    ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, the frozen ones replaced by None.
     """
 
     tuned: Tuned
     out_tree: Any
-    original: Any = None
-    run: Callable[..., list[Any]] | None = None
+    site: Site | None = None
     prepare: Callable[..., Any] | None = None
     call: Callable[..., Any] | None = None
 
@@ -76,6 +74,7 @@ class Jitted(Entry):
         roles = static_argnums, static_argnames, donate_argnums, donate_argnames
         self._made_of = (fun, settings, frozen, *roles, pinned)
         self._fun = fun
+        self._name = getattr(fun, "__name__", type(fun).__name__)
         self._settings = settings
         self._pinned = pinned
         self._roles = roles_of(fun, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames)
@@ -87,6 +86,7 @@ class Jitted(Entry):
         #: Nothing is donated, since tuning uses its arguments again and again.
         self._undonated = jax.jit(fun, inline=True, **static)
         self._placed = jax.jit(_like(fun, self._traced), **static, **donate)
+        self._within = Within(self._plain, self._undonated, self._roles, settings, self._name)
         self._programs: dict[Hashable, Program] = {}
         self._frozen_sets = FrozenSets()
         self._lock = threading.RLock()
@@ -145,6 +145,7 @@ class Jitted(Entry):
         with self._lock:
             self._programs.clear()
             self._frozen_sets = FrozenSets()
+            self._within.clear()
             jitted: Any
             for jitted in (self._plain, self._undonated, self._placed):
                 jitted.clear_cache()
@@ -153,7 +154,7 @@ class Jitted(Entry):
         return self._roles.positional(args, kwargs) if self._roles.frozen else (args, kwargs)
 
     def _inspectable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._off or not _compat.is_top_level() or _is_spread((args, kwargs)):
+        if self._off or not _compat.is_top_level() or is_spread((args, kwargs)):
             return self._plain
         self._program(*self._normalised(args, kwargs))
         return self._placed
@@ -164,8 +165,9 @@ class Jitted(Entry):
         """A call of a new signature, or with arguments spread over devices."""
         if not _compat.is_top_level():
             _compat.mend_dispatch(self._placed)
-            return self._plain(*args, **kwargs)  # tuning needs arrays, and a trace has none
-        if _is_spread((args, kwargs)):
+            self._serve = self._look_and_serve
+            return self._serve(*args, **kwargs)
+        if is_spread((args, kwargs)):
             self._looks_for_spread = True
             self._serve = self._look_and_serve
             return self._plain(*args, **kwargs)
@@ -177,39 +179,41 @@ class Jitted(Entry):
             return self._plain(*args, **kwargs)
 
     def _look_and_serve(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls of a function that has packed frozen arguments, or met some spread over devices."""
-        if not _compat.is_top_level() or (self._looks_for_spread and _is_spread((args, kwargs))):
+        """Calls of a function that has packed frozen arguments, met some spread over devices, or a trace."""
+        if not _compat.is_top_level():
+            return self._traced_call(args, kwargs)
+        if self._looks_for_spread and is_spread((args, kwargs)):
             return self._plain(*args, **kwargs)
         return self._call_frozen(args, kwargs) if self._packs else self._placed(*args, **kwargs)
+
+    def _traced_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call while JAX traces something around it."""
+        if _compat.is_interpreting():
+            raise _Interpreted
+        if self._pinned is not None:  # it is of the whole function at top level
+            return self._plain(*args, **kwargs)
+        return self._within(*self._normalised(args, kwargs))
 
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What ``jax.jit`` traces: the placed program of this signature, or the function where XLA is fastest."""
         if _compat.is_interpreting():
             raise _Interpreted
         args, kwargs = self._normalised(args, kwargs)
-        program = self._programs.get(self._key(args, kwargs))
+        program = self._programs.get(self._roles.key(args, kwargs))
         if program is None:
             raise _Untuned
-        if program.run is None:
+        if program.site is None:
             return self._undonated(*args, **kwargs)
         leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
-        return jax.tree.unflatten(program.out_tree, primitive.bind(leaves, program.original, program.run))
-
-    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
-        key = key_of(self._roles.dynamic(args, kwargs), self._roles.static(args, kwargs))
-        try:
-            hash(key)
-        except TypeError as error:
-            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list") from error
-        return key
+        return jax.tree.unflatten(program.out_tree, primitive.bind(leaves, program.site))
 
     # -- tuning --------------------------------------------------------------------------------------------------------
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """The program for these arguments, tuned now if there is none."""
-        if _is_spread((args, kwargs)):
+        if is_spread((args, kwargs)):
             return self._tune(args, kwargs, spread=True)  # not kept: other arguments of this key may be on one device
-        key = self._key(args, kwargs)
+        key = self._roles.key(args, kwargs)
         with self._lock:
             program = self._programs.get(key)
             if program is None:
@@ -226,23 +230,24 @@ class Jitted(Entry):
             return Program(tuned, out_tree)
         prepare = jax.jit(tuned.lowered.prepare)
         prepared = None if self._roles.frozen else jax.block_until_ready(prepare())
-        run = _whole(tuned.lowered, asked.frozen, prepared)
+        run = whole(tuned.lowered, asked.frozen, prepared)
+        site = Site(asked.program, self._within.place, asked.name, run)
         if not self._roles.frozen:
-            return Program(tuned, out_tree, asked.program, run)
+            return Program(tuned, out_tree, site)
         call = self._frozen_call(tuned.lowered, out_tree, self._open_key(args, kwargs))
         self._packs, self._serve = True, self._look_and_serve
-        return Program(tuned, out_tree, asked.program, run, prepare, call)
+        return Program(tuned, out_tree, site, prepare, call)
 
     def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Call, Any]:
         """This call as those who decide want it, and the structure of its result."""
-        traced = self._undonated.trace(*args, **kwargs)
+        with as_a_whole():
+            traced = self._undonated.trace(*args, **kwargs)
         leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
         arrays = [_concrete(leaf, i) for i, leaf in enumerate(leaves)]
         dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
         full_args, full_kwargs = self._roles.with_static(args, dynamic_args), {**kwargs, **dynamic_kwargs}
         reference = functools.partial(self._undonated, *full_args, **full_kwargs)
-        name = getattr(self._fun, "__name__", type(self._fun).__name__)
-        return Call(traced.jaxpr, self._roles.frozen_leaves(args), arrays, reference, name), traced.out_tree
+        return Call(traced.jaxpr, self._roles.frozen_leaves(args), arrays, reference, self._name), traced.out_tree
 
     def _profile(self, placement: Placement, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if placement.is_xla:
@@ -266,7 +271,7 @@ class Jitted(Entry):
         if served is None:
             if _compat.is_interpreting():
                 raise _Interpreted
-            if _is_spread((args, kwargs)):
+            if is_spread((args, kwargs)):
                 raise _compat.SpreadOverDevices
             served = held.put(key, lambda: self._prepared(args, kwargs))
         return self._run(*served, args, kwargs)
@@ -286,7 +291,7 @@ class Jitted(Entry):
 
     def _open_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         """The key of the arguments that are not frozen."""
-        return self._key(self._roles.open(args), kwargs)
+        return self._roles.key(self._roles.open(args), kwargs)
 
     def _frozen_call(self, lowered: Lowered, out_tree: Any, key: Hashable) -> Callable[..., Any]:
         """The part that runs each call: ``call(prepared, *args, **kwargs)``, for arguments of this key."""
@@ -294,7 +299,7 @@ class Jitted(Entry):
         def call(prepared: Any, *args: Any, **kwargs: Any) -> Any:
             if _compat.is_top_level():
                 raise _Interpreted
-            if self._key(args, kwargs) != key:
+            if self._roles.key(args, kwargs) != key:
                 raise _Untuned
             leaves = jax.tree.leaves(self._roles.dynamic(args, kwargs))
             return _unflatten(out_tree, lowered.run(prepared, *leaves))
@@ -368,17 +373,6 @@ def _like(fun: Callable[..., Any], body: Callable[[tuple[Any, ...], dict[str, An
     return functools.update_wrapper(traced, fun, updated=())
 
 
-def _whole(lowered: Lowered, frozen_leaves: tuple[int, ...], prepared: Any) -> Callable[..., list[Any]]:
-    """All of a program, from flat arguments; ``prepared`` was made from arrays it closes over, if nothing is frozen."""
-    held = frozenset(frozen_leaves)
-
-    def run(*leaves: Any) -> list[Any]:
-        ready = lowered.prepare(*(leaves[i] for i in frozen_leaves)) if prepared is None else prepared
-        return lowered.run(ready, *(leaf for i, leaf in enumerate(leaves) if i not in held))
-
-    return run
-
-
 def _unflatten(out_tree: Any, results: list[Any]) -> Any:
     return jax.tree.unflatten(out_tree, [_compat.for_one_device(r) for r in results[:1]] + results[1:])
 
@@ -387,11 +381,4 @@ def _concrete(leaf: Any, number: int) -> Any:
     """``leaf`` itself, or for a mere shape and dtype an array drawn for it."""
     if not isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf
-    aval = _compat.typeof(leaf)
-    return _compat.with_aval(draw([Value(aval)], "positive", number)[0], aval)
-
-
-def _is_spread(arguments: Any) -> bool:
-    """True if an array among ``arguments`` lies on several devices."""
-    shardings = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(arguments))
-    return any(len(getattr(sharding, "device_set", ())) > 1 for sharding in shardings)
+    return drawn([_compat.typeof(leaf)], number)[0]

@@ -11,6 +11,7 @@ from .backends import registry
 from .candidates import XLA, candidate_of
 from .lowering import lower
 from .measure import regions
+from .measure.reference import of_program
 from .measure.whole import Trials
 from .placement import Placement
 from .pricing import keys_by
@@ -50,7 +51,9 @@ def check(
     rows = tuple(r for r in pinned.regions if (r.key, r.backend) not in failed)
     left = replace(pinned, regions=rows, notes=(*pinned.notes, "Pinned, and checked here.", *notes))
     plan, _ = plan_of(left, problem, backends)
-    trials = Trials(*problem.divided(arguments), reference, settings.tolerance)
+    arrays = problem.divided(arguments)
+    compared, xla_s = of_program(problem.split, *arrays, reference)
+    trials = Trials(*arrays, compared, settings.tolerance, xla_s)
     name = "pinned"
     right = plan.is_plain or (
         name not in barred.programs and trials.enter(name, partial(lower, plan, problem.split, backends))

@@ -1,63 +1,81 @@
-"""A placed program as one operation.
+"""A placed program as one operation, a ``Site``.
 
-JAX's transformations act on what it was made from, ``original`` (a closed jaxpr), so that they compose to any order;
-``run``, which holds the kernels, is lowered in its place where a single device executes it.
+Where a single device executes it, what ``Site.run`` gives is lowered, which is when it is placed; transformations
+before that bind the sites that they make of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from ._compat import Primitive, ad, batching, check_as, is_for_here, jaxpr_as_fun, mlir
+from ._compat import Primitive, ad, as_on_one_device, as_varying, batching, check_as, mlir, out_avals, runs_here
+from .site import Site
 
 NAME = "collage_jax_placed"
 
-Run = Callable[..., Sequence[Any]]
+
+def bind(operands: Sequence[Any], site: Site) -> list[Any]:
+    """The results of ``site`` on ``operands``, both flat."""
+    # The closed jaxpr stands beside its site for those who look into calls by the names of their parameters.
+    return placed_p.bind(*as_varying(operands), original=site.original, site=site)
 
 
-def bind(operands: Sequence[Any], original: Any, run: Run) -> list[Any]:
-    """The results of ``run(*operands)``, which computes what ``original`` does; both flat."""
-    return placed_p.bind(*operands, original=original, run=run)
+def _evaluate(*operands: Any, original: Any, site: Site) -> list[Any]:
+    return list(site.compiled(lambda *xs: bind(xs, site))(*operands))
 
 
-def _lower(ctx: Any, *operands: Any, original: Any, run: Run) -> Any:
-    # The partitioner would gather what several devices hold for a foreign call: they run the original instead.
-    spread = (getattr(ctx.module_context.axis_context, "num_devices", 1) or 1) > 1
-    # What is exported may run where these libraries are not, and JAX refuses to export their calls.
-    chosen = run if is_for_here(ctx) and not spread else jaxpr_as_fun(original)
-    return mlir.lower_fun(lambda *xs: list(chosen(*xs)), multiple_results=True)(ctx, *operands)
+def _lower(ctx: Any, *operands: Any, original: Any, site: Site) -> Any:
+    chosen = site.run if runs_here(ctx) else site.plain
+    lower = mlir.lower_fun(lambda *xs: list(chosen(*xs)), multiple_results=True)
+    return lower(as_on_one_device(ctx, original), *operands)
 
 
-def _differentiate(primals: Sequence[Any], tangents: Sequence[Any], *, original: Any, run: Run) -> Any:
-    moving = [i for i, t in enumerate(tangents) if type(t) is not ad.Zero]
+def _differentiate(primals: Sequence[Any], tangents: Sequence[Any], *, original: Any, site: Site) -> Any:
+    moving = tuple(i for i, t in enumerate(tangents) if type(t) is not ad.Zero)
+    linearized = site.linearized(moving)
+    # Two sites, not one: what does not depend on the tangents stays known where those are not.
+    given = bind(primals, linearized.value)
+    found = [*primals, *given]
+    needed = [found[i] for i in linearized.residuals]
+    changes = dict(
+        zip(
+            linearized.changing,
+            bind([*needed, *(tangents[i] for i in moving)], linearized.tangent),
+            strict=True,
+        )
+    )
+    results = given[: len(original.out_avals)]
+    return results, [
+        changes[i] if i in changes else ad.Zero(jax.typeof(result).to_tangent_aval())
+        for i, result in enumerate(results)
+    ]
 
-    def of_moving(*operands: Any) -> tuple[Any, ...]:
-        every = list(primals)
-        for i, operand in zip(moving, operands, strict=True):
-            every[i] = operand
-        return tuple(jaxpr_as_fun(original)(*every))
 
-    results, changes = jax.jvp(of_moving, [primals[i] for i in moving], [tangents[i] for i in moving])
-    # Results that are not real numbers do not move; JAX writes their change in a dtype without values.
-    still = [ad.Zero(jax.typeof(r).to_tangent_aval()) for r in results]
-    changes = [z if c.dtype == jax.dtypes.float0 else c for z, c in zip(still, changes, strict=True)]
-    return list(results), changes
+def _transpose(cotangents: Sequence[Any], *operands: Any, original: Any, site: Site) -> Sequence[Any]:
+    linear = tuple(i for i, x in enumerate(operands) if ad.is_undefined_primal(x))
+    live = tuple(i for i, ct in enumerate(cotangents) if type(ct) is not ad.Zero)
+    if not live:
+        return [None] * len(operands)
+    known = [x for x in operands if not ad.is_undefined_primal(x)]
+    found = iter(bind([*known, *(cotangents[i] for i in live)], site.transposed(linear, live)))
+    return [next(found) if i in linear else None for i in range(len(operands))]
 
 
-def _batch(operands: Sequence[Any], dims: Sequence[Any], *, original: Any, run: Run) -> Any:
+def _batch(operands: Sequence[Any], dims: Sequence[Any], *, original: Any, site: Site) -> Any:
     axes = tuple(d if isinstance(d, int) else None for d in dims)
-    results = jax.vmap(lambda *xs: tuple(jaxpr_as_fun(original)(*xs)), in_axes=axes)(*operands)
-    return list(results), [0] * len(results)
+    results = bind(operands, site.batched(axes, [jax.typeof(x) for x in operands]))
+    return results, [0] * len(results)
 
 
 placed_p = Primitive(NAME)
 placed_p.multiple_results = True
-placed_p.def_impl(lambda *operands, original, run: list(jax.jit(run)(*operands)))
-placed_p.def_abstract_eval(lambda *operands, original, run: list(original.out_avals))
+placed_p.def_impl(_evaluate)
+placed_p.def_abstract_eval(lambda *avals, original, site: out_avals(original, avals))
 mlir.register_lowering(placed_p, _lower)
 ad.primitive_jvps[placed_p] = _differentiate
+ad.primitive_transposes[placed_p] = _transpose
 batching.primitive_batchers[placed_p] = _batch
 check_as(placed_p, lambda params: params["original"])

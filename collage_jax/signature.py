@@ -34,6 +34,15 @@ class Roles:
         placed = tuple((i, type(args[i]), args[i]) for i in sorted(self._static_places(len(args))))
         return placed, tuple((k, type(v), v) for k, v in sorted(kwargs.items()) if k in self.static_names)
 
+    def key(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Hashable:
+        """Equal for calls that one program serves; raises ``ValueError`` if a static argument has no hash."""
+        key = key_of(self.dynamic(args, kwargs), self.static(args, kwargs))
+        try:
+            hash(key)
+        except TypeError as error:
+            raise ValueError(f"static arguments must be hashable: {error}; give a tuple for a list") from error
+        return key
+
     def with_static(self, args: Sequence[Any], dynamic: Sequence[Any]) -> tuple[Any, ...]:
         """``args`` with the traced ones replaced by ``dynamic``."""
         static = self._static_places(len(args))

@@ -22,6 +22,7 @@ from .graph_level import Decided, GraphLevel
 from .lowering import lower
 from .measure import whole
 from .measure.handover import fresh_us_per_byte, handover_us_per_byte
+from .measure.reference import of_program
 from .placement import Placement
 from .plan import Plan
 from .pricing import Prices, price
@@ -158,7 +159,8 @@ def _decided(
                 plans, options[each], prices.costs, charges.unbroken(), timed, arrays, deadline, barred.programs, notes
             )
             plans |= also
-        trials = whole.Trials(*arrays, reference, settings.tolerance)
+        compared, xla_s = of_program(problem.split, *arrays, reference)
+        trials = whole.Trials(*arrays, compared, settings.tolerance, xla_s)
         trials.notes[:0] = notes
         level = GraphLevel(trials, build, options, prices.costs, standing, backends, barred.programs)
         for name, plan in {**whole_runtimes, **plans}.items():

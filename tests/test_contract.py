@@ -52,6 +52,11 @@ def normalised(x: Any, scale: Any, shift: Any) -> Any:
     return centred * lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5) * scale + shift
 
 
+def largest_gradient(x: Any, g: Any) -> Any:
+    sizes, padding = (1, 3, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+    return jax.vjp(lambda x: lax.reduce_window(x, -jnp.inf, lax.max, sizes, (1, 2, 2, 1), padding), x)[1](g)[0]
+
+
 def rooted(x: Any, y: Any, out: Any) -> None:
     np.hypot(x, y, out=out)
 
@@ -76,6 +81,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         case(jax.nn.softmax, array(5, 40), name="softmax"),
         case(normalised, array(3, 9, 48), array(48), array(48), name="layer norm"),
     ),
+    "pool_gradient": (case(largest_gradient, array(2, 9, 9, 20), array(2, 5, 5, 20), name="of the largest"),),
     "openvino": (
         case(dense, array(9, 40), array(40, 24), array(24), name="dense"),
         case(lambda x, w: jax.nn.relu(conv(x, w, 4)), array(2, 7, 9, 16), array(3, 3, 4, 24), name="convolution"),

@@ -26,6 +26,8 @@ LAYERS = (
     "store",
     "watch",
     "device",
+    "processes",
+    "site",
     "primitive",
     "native",
     "native_call",
@@ -65,6 +67,8 @@ LAYERS = (
     "profiling",
     "signature",
     "frozen",
+    "between",
+    "within",
     "dispatch",
     "api",
     "",  # the package itself: public names

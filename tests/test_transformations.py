@@ -11,6 +11,7 @@ from jax.experimental import checkify
 
 import collage_jax
 from collage_jax import primitive
+from collage_jax.site import Site
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)
 W = jnp.linspace(1, 2, 8).reshape(4, 2)
@@ -119,7 +120,8 @@ def test_nan_checks_name_the_user():
 
 def test_what_is_exported_is_the_original():
     original = jax.make_jaxpr(lambda x: (x + 1,))(X)
-    placed = jax.jit(lambda x: primitive.bind([x], original, lambda x: [x - 1])[0])
+    site = Site(original, lambda _: None, "next", lambda x: [x - 1])
+    placed = jax.jit(lambda x: primitive.bind([x], site)[0])
     assert_like_jit(placed(X), X - 1)
     assert_like_jit(jax.export.export(placed)(X).call(X), X + 1)
     assert "subtract" in placed.lower(X).as_text()

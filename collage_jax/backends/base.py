@@ -75,6 +75,8 @@ class Backend(ABC):
     platforms: tuple[str, ...] = ("cpu",)
     patterns: Sequence[Pattern] = ()
     rule: FusionRule | None = None
+    #: True for one that is asked only for regions that no other backend takes.
+    is_fallback: bool = False
     #: What the instance held when it was registered, as a hash; goes to other processes with it.
     _state: str = ""
 

@@ -13,7 +13,8 @@ import jax
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate
-from ..costs import FAULTS, Cost, CostKey, Failed, told
+from ..costs import FAULTS, Cost, CostKey, Failed, Measured, told
+from . import reference
 from .compare import largest_error, tolerance
 from .inputs import draw
 from .running import OtherForm, Runner, lowered
@@ -21,10 +22,13 @@ from .running import OtherForm, Runner, lowered
 #: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
 SLOWEST = 20.0
 
-#: Where XLA takes longer than this, in seconds, it is not run again to be timed.
-SLOW_S = 1.0
+#: Where XLA takes longer than this, in seconds, it is not run again only to find out that it is the slower one.
+SLOW_S = 0.02
 
 UNCHECKED = "XLA itself cannot run this region alone"
+
+#: In place of a backend's name: what stands for XLA.
+STAND_IN = "stand-in"
 
 #: The candidates of one region by backend.
 Group: TypeAlias = Mapping[str, Candidate]
@@ -41,7 +45,8 @@ def step_of(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | No
 class Checked:
     """The candidates of one region by backend: costs of those that failed, runners and errors of those that are right.
 
-    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow.
+    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow. Where XLA would take
+    too long to be run, its cost is among ``costs`` too, an estimate.
     """
 
     costs: dict[str, Cost]
@@ -52,16 +57,52 @@ class Checked:
 
 
 def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool) -> Checked:
-    """Compile the candidates of one region and check them against XLA."""
+    """Compile the candidates of one region and check them against XLA, or what stands for it (``reference``)."""
     costs: dict[str, Cost] = {}
-    runners: dict[str, Runner] = {}
     region = group[XLA].region
     arrays = draw(region.entries)
+    xla_s = reference.work_s(region.nodes)
+    if xla_s >= reference.TOO_LABORIOUS_S:
+        costs[XLA] = Measured(xla_s * 1e6, runs=0, note=reference.ESTIMATED)
+        if len(group) == 1:
+            return Checked(costs, {}, {}, arrays, {})
+    compiled = {name: candidate for name, candidate in group.items() if name not in costs}
+    if xla_s >= reference.LABORIOUS_S:
+        compiled[STAND_IN] = group[XLA]
+    runners = _compiled(compiled, {**backends, STAND_IN: reference.BY_PRODUCTS}, key_of, arrays, costs, one_by_one)
+    costs.pop(STAND_IN, None)
+    stand_in = runners.pop(STAND_IN, None)
+    wanted = stand_in or runners.get(XLA)
+    if wanted is None:
+        costs |= {name: Failed("verify", UNCHECKED) for name in runners}
+        return Checked(costs, {}, {}, arrays, {})
+    errors: dict[str, float] = {}
+    try:
+        _verify(group, wanted, runners, costs, errors, draw(region.entries, "wide"), key_of)
+        took_s = _verify(group, wanted, runners, costs, errors, arrays, key_of)
+    except _ReferenceFailed as error:
+        costs[XLA] = Failed("run", told(error.__cause__ or error))
+        costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
+        return Checked(costs, {}, {}, arrays, {})
+    took = {XLA: took_s} if stand_in is None and took_s >= SLOW_S else {}
+    return Checked(costs, runners, errors, arrays, took)
+
+
+def _compiled(
+    group: Group,
+    backends: Mapping[str, Backend],
+    key_of: KeyOf,
+    arrays: Sequence[Any],
+    costs: dict[str, Cost],
+    one_by_one: bool,
+) -> dict[str, Runner]:
+    """The candidates that can be compiled; why the others cannot goes to ``costs``."""
+    runners: dict[str, Runner] = {}
     with ThreadPoolExecutor(2) as pool:
         # Tracing stays on this thread, which alone holds the caller's JAX settings; compiling does not need them.
         building: dict[str, Future[Runner]] = {}
         for name, candidate in group.items():
-            step = step_of(candidate, "compile", key_of, None if name == XLA else watch.COMPILE_S)
+            step = step_of(candidate, "compile", key_of, None if candidate.backend == XLA else watch.COMPILE_S)
             try:
                 with watch.at(step):
                     traced = lowered(candidate, backends[name], arrays)
@@ -77,18 +118,7 @@ def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by
                 runners[name] = future.result()
             except FAULTS as error:
                 costs[name] = Failed("compile", told(error))
-    if XLA not in runners:
-        costs |= {name: Failed("verify", UNCHECKED) for name in runners}
-        return Checked(costs, {}, {}, arrays, {})
-    errors: dict[str, float] = {}
-    try:
-        _verify(group, runners, costs, errors, draw(region.entries, "wide"), key_of)
-        took_s = _verify(group, runners, costs, errors, arrays, key_of)
-    except _ReferenceFailed as error:
-        costs[XLA] = Failed("run", told(error.__cause__ or error))
-        costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
-        return Checked(costs, {}, {}, arrays, {})
-    return Checked(costs, runners, errors, arrays, {XLA: took_s} if took_s >= SLOW_S else {})
+    return runners
 
 
 def _announced(step: watch.Step, compiling: Callable[[], Runner]) -> Runner:
@@ -102,17 +132,18 @@ class _ReferenceFailed(Exception):
 
 def _verify(
     group: Group,
+    reference: Runner,
     runners: dict[str, Runner],
     costs: dict[str, Cost],
     errors: dict[str, float],
     arrays: Sequence[Any],
     key_of: KeyOf,
 ) -> float:
-    """Move runners whose results differ from XLA's on ``arrays`` to ``costs``; the seconds that XLA took."""
+    """Move runners whose results differ from ``reference``'s on ``arrays`` to ``costs``; the seconds that it took."""
     begin = time.perf_counter()
     try:
         with watch.at(step_of(group[XLA], "run", key_of, None)):
-            wanted = jax.block_until_ready(runners[XLA].ready(arrays)())
+            wanted = jax.block_until_ready(reference.ready(arrays)())
     except Exception as error:
         raise _ReferenceFailed from error
     took_s = time.perf_counter() - begin

@@ -54,11 +54,17 @@ class Trials:
     """Programs that compute the same, built, checked against ``reference()`` and timed on the same arrays.
 
     ``reference()`` may return any tree of arrays. ``frozen`` feed the programs' preparation, ``others`` each call.
-    ``tolerance`` None means the default of the results' dtypes.
+    ``tolerance`` None means the default of the results' dtypes. With ``xla_s`` the reference is not XLA alone, which
+    would take about that many seconds, or more, and is not run.
     """
 
     def __init__(
-        self, frozen: Sequence[Any], others: Sequence[Any], reference: Callable[[], Any], tolerance: float | None
+        self,
+        frozen: Sequence[Any],
+        others: Sequence[Any],
+        reference: Callable[[], Any],
+        tolerance: float | None,
+        xla_s: float | None = None,
     ) -> None:
         self._frozen, self._others = frozen, others
         begin = time.perf_counter()
@@ -68,7 +74,13 @@ class Trials:
         self._calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
         self._errors: dict[str, float] = {}
         self._took: dict[str, float] = {}
+        self._unmeasured = {} if xla_s is None else {XLA_ALONE: np.array([xla_s])}
         self.notes: list[str] = []
+        if xla_s is not None:
+            self.notes.append(
+                f"jax.jit itself was not run: its convolutions alone take it about {xla_s:.0f} s. Results were "
+                "compared with the same program, its convolutions as products of matrices."
+            )
         #: What programs took in the race that decided.
         self.medians_us: dict[str, float] = {}
         if not all(map(_is_finite, self._wanted)):
@@ -101,7 +113,8 @@ class Trials:
 
     def race(self, names: Sequence[str], rounds: int, seconds: float, hopeless: float) -> dict[str, np.ndarray]:
         """Seconds per call of those of ``names`` that are there and do not break down, one figure a round."""
-        running = {name: self._calls[name] for name in names if name in self._calls}
+        known = {name: samples for name, samples in self._unmeasured.items() if name in names}
+        running = {name: self._calls[name] for name in names if name in self._calls and name not in known}
         while running:
             try:
                 times = race(
@@ -109,14 +122,14 @@ class Trials:
                 )
                 if XLA_ALONE in times and (took_s := float(np.median(times[XLA_ALONE]))) > SLOW_S:
                     self._took[XLA_ALONE] = took_s
-                return times
+                return times | known
             except BrokeDown as failure:
                 if failure.name == XLA_ALONE:
                     raise
                 self.notes.append(f"{failure.name}: failed while it was timed: {failure.__cause__}")
                 self.leave(failure.name)
                 del running[failure.name]
-        return {}
+        return known
 
     def decide(self, deadline: float, changes: Callable[[str], int] = lambda name: 0) -> Outcome:
         """Time all programs beside XLA alone: the fastest wins, if it is clearly faster than XLA.

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from ....graph.ir import Node
 from ..tensors import Model, Refused, Tensor, shape_of
+
+#: A kernel of more places than this, and than its result, runs on code that is no faster than a plain loop.
+MOST_TAPS = 49
 
 
 def _convolution(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -20,6 +24,12 @@ def _convolution(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Ten
         raise Refused(f"the image has no gaps, got lhs_dilation {list(params['lhs_dilation'])}")
     if any(low < 0 or high < 0 for low, high in padding):
         raise Refused(f"padding is not negative, got {padding}")
+    kernel_size = [node.inputs[1].shape[axis] for axis in numbers.rhs_spec[2:]]
+    result_size = [node.out.shape[axis] for axis in numbers.out_spec[2:]]
+    if prod(kernel_size) > max(MOST_TAPS, prod(result_size)):
+        raise Refused(
+            f"a kernel of {kernel_size} for a result of {result_size} is a gradient, for which there is no kernel"
+        )
     image = model.ordered(model.full(inputs[0], node.inputs[0]), numbers.lhs_spec).output
     kernel = model.ordered(model.full(inputs[1], node.inputs[1]), numbers.rhs_spec).output
     attributes = (
