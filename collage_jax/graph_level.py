@@ -100,7 +100,9 @@ class GraphLevel:
         anchor_us, self._xla_us = times[anchor], times[XLA_ALONE]
         worth_s = CALLS * self._xla_us / 1e6
         until = begin + min(AT_MOST_S, worth_s, SHARE * max(0.0, deadline - begin))
-        if time.perf_counter() > until:
+        # Programs of large functions take long to compile: no more of them than there is time for.
+        offspring = min(OFFSPRING, int((until - time.perf_counter()) / max(self._trials.build_s, 1e-3)))
+        if offspring < 1:
             return
         near = around(self._plans[anchor], self._options, self._standing, self._backends)
         if not near.genes:
@@ -114,7 +116,7 @@ class GraphLevel:
             labels=near.labels,
             predicted=lambda genome: correction.predict(self.features(near.plan(genome, together=False))) or 1e-9,
             seed=seed,
-            offspring=OFFSPRING,
+            offspring=offspring,
             patience=PATIENCE,
             out_of_time=lambda: time.perf_counter() > until,
             tolerance=TIE,

@@ -7,7 +7,9 @@ import pytest
 from fakes import fake_graph, random_reads
 
 from collage_jax.graph.region import Region
-from collage_jax.search.cover import Cover, Piece, cheapest_cover
+from collage_jax.search.cover import Cover, cheapest_cover
+from collage_jax.search.order import in_shortest_order
+from collage_jax.search.piece import Piece
 
 
 def total(pieces, chosen):
@@ -256,3 +258,21 @@ def test_regions_that_reach_across_cells_keep_the_cover_exact():
     # A graph runtime's offers: three whole cells at once, each overlapping the next.
     pieces += [Piece(tuple(range(i * cell, (i + 3) * cell)), 900.0 + i) for i in range(15)]
     assert cheapest_cover(pieces, predecessors).exact
+
+
+def test_what_is_read_much_later_does_not_widen_the_search():
+    """A forward pass that writes down factors, and a backward pass that reads them in reverse: exact, and at once."""
+    length = 400
+    forward = {2 * i: [2 * i - 2] if i else [] for i in range(length)}
+    factors = {2 * i + 1: [2 * i] for i in range(length)}
+    first = 2 * length
+    backward = {first + j: ([first + j - 1] if j else []) + [2 * (length - 1 - j) + 1] for j in range(length)}
+    predecessors = forward | factors | backward
+    singles = [Piece((n,), 1.0, is_step=False) for n in predecessors]
+    joined = [Piece((2 * (length - 1 - j) + 1, first + j), 1.5) for j in range(length)]
+    cover = cheapest_cover([*singles, *joined], predecessors)
+    assert cover.exact
+    assert cover.cost == pytest.approx(length + 1.5 * length)
+    renumbered, before = in_shortest_order([*singles, *joined], predecessors)
+    assert max(max(p.nodes) - min(p.nodes) for p in renumbered) <= 2
+    assert all(p < n for n, ps in before.items() for p in ps)

@@ -190,7 +190,8 @@ def test_what_is_real_here_holds_the_promise():
             np.testing.assert_allclose(decorated(*args), jax.jit(network)(*args), rtol=1e-4, atol=1e-5)
         assert decorated.placement(*args).speedup >= 1.0
         for info in registry.backends():
-            assert info.name == "xla" or info.name in decorated.explain(*args)
+            for_gradients = info.name in ("pool_gradient", "conv_as_dots")
+            assert info.name == "xla" or for_gradients or info.name in decorated.explain(*args)
 
 
 def test_a_backend_that_only_states_patterns_is_offered_every_place_where_one_fits():

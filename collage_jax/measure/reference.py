@@ -21,7 +21,7 @@ from ..graph.split import Split
 from ..graph.work import repeats
 
 #: Regions that take XLA longer than the first, in seconds, are checked without it; the second, not even timed.
-LABORIOUS_S, TOO_LABORIOUS_S = 0.05, 0.5
+LABORIOUS_S, TOO_LABORIOUS_S = 0.03, 0.1
 #: So are whole programs of this many seconds.
 WHOLE_S = 10.0
 

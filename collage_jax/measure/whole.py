@@ -25,6 +25,8 @@ MOST_ROUNDS, MOST_SECONDS = 40, 12.0
 CHANGE_S, CHANGES = 20e-6, 0.03
 #: Where XLA alone takes longer than this, in seconds, it is timed once.
 SLOW_S = 5.0
+#: A placed program whose first run takes longer than this is not run again only to find out that it is hopeless.
+HOPELESS_S = 1.0
 #: A placement must be faster than XLA by this much (and by more than the measurement's own spread) to be used.
 MARGIN = 0.02
 #: And by this many seconds: calls of the same program differ by as much from one minute to the next.
@@ -74,6 +76,8 @@ class Trials:
         self._calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference}
         self._errors: dict[str, float] = {}
         self._took: dict[str, float] = {}
+        #: Seconds that the last program took to build and check.
+        self.build_s = 0.0
         self._unmeasured = {} if xla_s is None else {XLA_ALONE: np.array([xla_s])}
         self.notes: list[str] = []
         if xla_s is not None:
@@ -93,9 +97,10 @@ class Trials:
 
     def enter(self, name: str, build: Callable[[], Lowered]) -> bool:
         """Build and check a program; False, and a note why, if it cannot take part."""
+        begin = time.perf_counter()
         try:
             with watch.at(self._step(name)):
-                call, error = _ready(build(), self._frozen, self._others, self._wanted)
+                call, error, took_s = _ready(build(), self._frozen, self._others, self._wanted)
         except Exception as failure:
             self.notes.append(f"{name}: {type(failure).__name__}: {failure}")
             return False
@@ -105,11 +110,15 @@ class Trials:
             )
             return False
         self._calls[name], self._errors[name] = call, error
+        self.build_s = time.perf_counter() - begin
+        if took_s > HOPELESS_S:
+            self._took[name] = took_s
         return True
 
     def leave(self, name: str) -> None:
         """Forget a program and what was packed for it."""
         del self._calls[name], self._errors[name]
+        self._took.pop(name, None)
 
     def race(self, names: Sequence[str], rounds: int, seconds: float, hopeless: float) -> dict[str, np.ndarray]:
         """Seconds per call of those of ``names`` that are there and do not break down, one figure a round."""
@@ -199,14 +208,17 @@ def stay(note: str) -> Outcome:
 
 def _ready(
     lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any], wanted: Sequence[Any]
-) -> tuple[Callable[[], Any], float]:
+) -> tuple[Callable[[], Any], float, float]:
+    """A call of the program, how far its results are from those wanted, and the seconds of its first run."""
     prepared = jax.block_until_ready(jax.jit(lowered.prepare)(*frozen))
-    compiled = jax.jit(lowered.run, keep_unused=True)
+    compiled = jax.jit(lowered.run, keep_unused=True).lower(prepared, *others).compile()
+    begin = time.perf_counter()
     got = jax.block_until_ready(compiled(prepared, *others))
+    took_s = time.perf_counter() - begin
     # Where XLA's own results are not finite, the arguments are at fault. Kernels have been checked on other inputs, and
     # a program must not be judged for good by such a call.
     pairs = [(g, w) if _is_finite(w) else _finite_alone(g, w) for g, w in zip(got, wanted, strict=True)]
-    return (lambda: compiled(prepared, *others)), largest_error(*zip(*pairs, strict=True)) if pairs else 0.0
+    return lambda: compiled(prepared, *others), largest_error(*zip(*pairs, strict=True)) if pairs else 0.0, took_s
 
 
 def _is_finite(array: Any) -> bool:

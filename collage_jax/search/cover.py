@@ -18,12 +18,14 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TypeAlias
 
+from .order import in_shortest_order
+from .piece import Nodes, Piece
+
 #: States of one segment beyond which only the cheapest are kept; the result then says that it may not be optimal.
-BEAM = 20_000
+BEAM = 4_000
 #: Attempts at breaking the cycles of one segment beyond which they are broken greedily; the result then says so.
 ATTEMPTS = 200
 
-Nodes: TypeAlias = tuple[int, ...]
 #: A piece within a segment: its place among all pieces, its nodes' places in order, cost, rank, whether it is a step.
 Option: TypeAlias = tuple[int, Nodes, float, int, bool]
 #: Cost, rank, number of pieces: what is minimised, in this order.
@@ -33,21 +35,8 @@ Solution: TypeAlias = tuple[tuple[int, ...], Total, bool]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A candidate as the search sees it: the nodes it covers, what it costs, and how it ranks in a tie (low first).
-
-    ``is_step`` is False if its nodes run one by one after all, so that it cannot be part of a cycle.
-    """
-
-    nodes: Nodes
-    cost: float
-    rank: int = 0
-    is_step: bool = True
-
-
-@dataclass(frozen=True)
 class Cover:
-    """``chosen`` indexes the pieces. ``exact`` is False if a beam or a greedy step was needed somewhere."""
+    """``chosen`` indexes the pieces, in the order of their first nodes. ``exact`` is False if a beam or a greedy step was needed somewhere."""
 
     chosen: tuple[int, ...]
     cost: float
@@ -60,6 +49,8 @@ def cheapest_cover(pieces: Sequence[Piece], predecessors: Mapping[int, Collectio
     ``predecessors[i]`` are the nodes whose results node ``i`` reads, those that no piece mentions included. Ties go to
     the lower total ``rank``, then to fewer pieces. Raises ``ValueError`` if some node cannot be covered.
     """
+    first = [min(piece.nodes) for piece in pieces]
+    pieces, predecessors = in_shortest_order(pieces, predecessors)
     nodes = sorted({n for piece in pieces for n in piece.nodes})
     place = {n: i for i, n in enumerate(nodes)}
     reach = list(range(len(nodes)))
@@ -88,7 +79,7 @@ def cheapest_cover(pieces: Sequence[Piece], predecessors: Mapping[int, Collectio
         cost += total[0]
         exact &= segment_exact
         begin = end + 1
-    return Cover(tuple(chosen), cost, exact)
+    return Cover(tuple(sorted(chosen, key=lambda i: first[i])), cost, exact)
 
 
 @dataclass(frozen=True)

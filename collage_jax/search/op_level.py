@@ -9,7 +9,8 @@ from ..candidates import XLA, Candidate, Candidates, is_view
 from ..costs import Cost, Measured
 from ..device import UNKEPT_BYTES
 from ..graph.region import Region
-from .cover import Piece, cheapest_cover
+from .cover import cheapest_cover
+from .piece import Piece
 
 #: What a region costs besides its own time, in microseconds: a custom call, and the end of XLA's fusion around it.
 BOUNDARY_US = 1.0

@@ -8,8 +8,8 @@ from math import prod
 from ....graph.ir import Node
 from ..tensors import Model, Refused, Tensor, shape_of
 
-#: A kernel of more places than this, and than its result, runs on code that is no faster than a plain loop.
-MOST_TAPS = 49
+#: A kernel of more places than this, and than its result, is a gradient's, and runs on code as slow as a plain loop.
+MOST_TAPS = 27
 
 
 def _convolution(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
