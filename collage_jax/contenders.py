@@ -16,7 +16,7 @@ from .costs import Cost, Measured
 from .graph.ir import Graph, Node
 from .graph.region import Region
 from .lowering import Lowered
-from .measure import inside
+from .measure import inside, reference
 from .plan import Plan
 from .search.op_level import Charges, choose
 
@@ -48,7 +48,10 @@ def plans_to_time(
 
 
 def runtime_plans(options: Mapping[Graph, Candidates], root: Graph, backends: Mapping[str, Backend]) -> dict[str, Plan]:
-    """For each graph runtime, the plan for ``root`` that gives it all it takes: the largest regions first."""
+    """For each graph runtime, the plan for ``root`` that gives it all it takes: the largest regions first.
+
+    None for one that would leave XLA what takes it seconds.
+    """
     plans: dict[str, Plan] = {}
     for name in [n for n, backend in backends.items() if backend.kind == "graph-runtime" and n != XLA]:
         placed: dict[Graph, list[tuple[Region, str]]] = {}
@@ -59,9 +62,22 @@ def runtime_plans(options: Mapping[Graph, Candidates], root: Graph, backends: Ma
                 if covered.isdisjoint(region.nodes):
                     covered.update(region.nodes)
                     placed.setdefault(graph, []).append((region, name))
-        if placed:
+        if placed and _left_s(options, placed) < reference.TOO_LABORIOUS_S:
             plans[f"all on {name}"] = Plan.of(root, placed)
     return plans
+
+
+def _left_s(options: Mapping[Graph, Candidates], placed: Mapping[Graph, Sequence[tuple[Region, str]]]) -> float:
+    """About how long XLA takes for the laborious convolutions that are not ``placed``, in seconds."""
+    covered = {node for regions in placed.values() for region, _ in regions for node in region.nodes}
+    # A body of control flow is a graph of its own.
+    return sum(
+        reference.laborious_s(primitive)
+        for graph in options
+        for node in graph.nodes
+        if node not in covered
+        for primitive in node.primitives
+    )
 
 
 def refined_plan(

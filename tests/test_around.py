@@ -90,7 +90,6 @@ SIDES = {
     "before": lambda around: collage_jax.jit(around(layer)),
     "after": lambda around: around(collage_jax.jit(layer)),
     "nested": lambda around: collage_jax.jit(around(collage_jax.jit(layer))),
-    "in jit": lambda around: jax.jit(around(collage_jax.jit(layer))),
 }
 
 #: What each device does is placed where it is decorated itself.

@@ -36,7 +36,10 @@ Solution: TypeAlias = tuple[tuple[int, ...], Total, bool]
 
 @dataclass(frozen=True)
 class Cover:
-    """``chosen`` indexes the pieces, in the order of their first nodes. ``exact`` is False if a beam or a greedy step was needed somewhere."""
+    """``chosen`` indexes the pieces, in the order of their first nodes.
+
+    ``exact`` is False if a beam or a greedy step was needed somewhere.
+    """
 
     chosen: tuple[int, ...]
     cost: float
