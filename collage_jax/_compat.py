@@ -96,6 +96,17 @@ def varying(aval: Any) -> frozenset[Any]:
     return aval.mat.varying if isinstance(aval, _core.ShapedArray) else frozenset()
 
 
+def has_named_axes(closed: Any) -> bool:
+    """True if a closed jaxpr has an effect along an axis with a name: an operation between devices, for one."""
+    return any(isinstance(effect, _core.NamedAxisEffect) for effect in closed.effects)
+
+
+def vary_alike(closed: Any) -> bool:
+    """True if every output of a closed jaxpr varies over all axes that any input does."""
+    axes = frozenset[Any]().union(*map(varying, closed.in_avals))
+    return all(varying(aval) == axes for aval in closed.out_avals)
+
+
 def crosses_devices_only(closed: Any) -> bool:
     """True if a closed jaxpr has no effect but that of operations between devices."""
     return all(isinstance(effect, _core.NamedAxisEffect) for effect in closed.effects)
@@ -243,7 +254,8 @@ def numeric_settings() -> str:
 
 def shaped(shape: Sequence[int], dtype: Any, weak_type: bool) -> Any:
     """The abstract value of an array."""
-    return _core.ShapedArray(tuple(shape), np.dtype(dtype), weak_type=weak_type)
+    kept = dtype if jax.numpy.issubdtype(dtype, jax.dtypes.extended) else np.dtype(dtype)
+    return _core.ShapedArray(tuple(shape), kept, weak_type=weak_type)
 
 
 def reduced(thing: Any) -> tuple[Any, ...] | None:

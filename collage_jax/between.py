@@ -12,13 +12,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _compat, primitive
+from .graph.contents import equations, has_bodies, holds
 from .graph.evaluate import Env, read, run_node
 from .graph.ir import Constant, Graph, Node, Value
-from .graph.trace import trace_jaxpr
+from .graph.trace import RULED_CALLS, trace_jaxpr
 from .site import Place, Site
 
 #: Operations that only say that something may differ from device to device.
 CASTS = ("pvary", "pcast", "reduced_vary_cast")
+
+
+#: An operation between devices that JAX gives no effect.
+SILENT = "ppermute"
+
+#: Calls that only group equations; every other body, and every rule of differentiation, has to stay in one piece.
+GROUPS = ("jit", "pjit", "closed_call", "core_call")
+
+
+def has_crossings(closed: Any) -> bool:
+    """True if there are operations between devices in a closed jaxpr."""
+    return _compat.has_named_axes(closed) or holds(closed, SILENT)
+
+
+def can_be_parted(closed: Any) -> bool:
+    """True if nothing but operations between devices stands between equations that can be run one by one."""
+    if not _compat.crosses_devices_only(closed):
+        return False
+    flat = equations(closed, lambda eqn: eqn.primitive.name in GROUPS)
+    return all(
+        eqn.primitive.name in GROUPS
+        or (eqn.primitive.name not in (SILENT, "stop_gradient", *RULED_CALLS) and not has_bodies(eqn))
+        for eqn in flat
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +106,13 @@ def _as_part(graph: Graph, nodes: Sequence[Node], place: Place, name: str) -> li
     scalars = {
         n.out: n.inputs[0].val for n in graph.nodes if _is_cast(n) and isinstance(n.inputs[0], Constant)
     }  # on one device they are what they were
-    made = {v for node in nodes for v in node.outputs}
+    made = dict.fromkeys(v for node in nodes for v in node.outputs)
     read_here = dict.fromkeys(v for node in nodes for v in node.inputs if not isinstance(v, Constant))
     entries = tuple(v for v in read_here if v not in made and v not in scalars)
     if not entries:
         return list(nodes)
-    exits = tuple(v for v in made if v in _read_elsewhere(graph, set(nodes)))
+    elsewhere = _read_elsewhere(graph, set(nodes))
+    exits = tuple(v for v in made if v in elsewhere)
 
     def run(*arrays: Any) -> list[Any]:
         env: Env = scalars | dict(zip(entries, arrays, strict=True))

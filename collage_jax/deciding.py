@@ -96,7 +96,10 @@ def _as_the_first_process(
     note = "Decided by the first process of this job."
     if not decision.program:  # nothing was placed
         return Tuned(replace(decision, notes=(note, *decision.notes)), None)
-    decided = _as_pinned(decision, call, settings, problem, backends)
+    try:
+        decided = _as_pinned(decision, call, settings, problem, backends)
+    except Mismatch as why:
+        return Tuned(Placement((), notes=(f"XLA alone is used: {why}",)), None)
     return replace(decided, placement=replace(decided.placement, notes=(note, *decided.placement.notes)))
 
 
@@ -119,7 +122,12 @@ def _decided(
             # Whoever is first decides for all. What stands there but was not used (damaged, or cut short) is replaced.
             unused = store().decision(key) is not None
             placement = from_json(store().decide(key, to_json(placement), replace=unused))
-    return built(placement, problem, backends)
+    try:
+        return built(placement, problem, backends)
+    except Mismatch as why:
+        return Tuned(
+            Placement((), notes=(f"XLA alone is used: what was found for this program is not for it: {why}",)), None
+        )
 
 
 def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Backend]) -> str:

@@ -31,7 +31,7 @@ class FrozenSet:
         self.tree = tree
         self.only: tuple[Any, Any] | None = None
         self._served: dict[Hashable, tuple[Any, Any]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what makes a program may trace the user's functions
 
     def holds(self, leaves: list[Any], tree: Any) -> bool:
         """True if ``leaves`` are the arguments of this set."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from ._compat import Primitive, ad, as_on_one_device, as_varying, batching, check_as, mlir, out_avals, runs_here
+from ._compat import Primitive, ad, as_on_one_device, as_varying, batching, check_as, mlir, out_avals, runs_here, shaped
 from .site import Site
 
 NAME = "collage_jax_placed"
@@ -66,7 +66,9 @@ def _transpose(cotangents: Sequence[Any], *operands: Any, original: Any, site: S
 
 def _batch(operands: Sequence[Any], dims: Sequence[Any], *, original: Any, site: Site) -> Any:
     axes = tuple(d if isinstance(d, int) else None for d in dims)
-    results = bind(operands, site.batched(axes, [jax.typeof(x) for x in operands]))
+    # Not their own types: those may say how they vary over a mesh, of which a site knows nothing.
+    avals = [shaped(a.shape, a.dtype, a.weak_type) for a in map(jax.typeof, operands)]
+    results = bind(operands, site.batched(axes, avals))
     return results, [0] * len(results)
 
 

@@ -7,7 +7,7 @@ trace; weights that are differentiated, say, are packed by each call, and placed
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 
 from . import _compat, primitive
-from .between import Parted
+from .between import Parted, can_be_parted, has_crossings
 from .deciding import Call, decide
 from .frozen import FrozenSets
+from .graph.contents import holds
 from .graph.ir import Value
 from .lowering import Lowered
 from .measure.inputs import draw
@@ -77,6 +78,8 @@ class Within:
 
     def place(self, original: Any) -> Run | None:
         """The closed jaxpr ``original``, which is this function or made from it, with kernels; None for XLA alone."""
+        if holds(original, "while"):
+            return None  # how often it runs depends on numbers, and drawn ones may never end it
         with jax.ensure_compile_time_eval():
             arrays = drawn(original.in_avals)
             reference = partial(jax.jit(_compat.jaxpr_as_fun(original)), *arrays)
@@ -111,20 +114,30 @@ class Within:
         None for what cannot be taken out of the trace: side effects, a function that closes over values of the trace.
         """
         leaves, tree = jax.tree.flatten(self._roles.dynamic(args, kwargs))
+
+        def traced(leaves: Iterable[Any]) -> Any:
+            dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, leaves)
+            with as_a_whole():
+                full = self._roles.with_static(args, dynamic_args)
+                return self._undonated.trace(*full, **{**kwargs, **dynamic_kwargs})
+
         is_mapped = bool(_compat.manual_axes())
-        dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, leaves if is_mapped else map(_shape_of, leaves))
-        with as_a_whole():
-            full = self._roles.with_static(args, dynamic_args)
-            traced = self._undonated.trace(*full, **{**kwargs, **dynamic_kwargs})
-        original = traced.jaxpr
-        has_effects = not _compat.crosses_devices_only(original) if is_mapped else bool(original.effects)
-        if has_effects or len(original.in_avals) != len(leaves) or _compat.holds_tracers(original):
+        found = traced(leaves if is_mapped else map(_shape_of, leaves))
+        is_crossing = has_crossings(found.jaxpr)
+        if is_mapped and not is_crossing:
+            if not _compat.vary_alike(found.jaxpr):
+                return None, None
+            found = traced(map(_shape_of, leaves))  # as if there was no mesh: a program for one device
+        original = found.jaxpr
+        if not can_be_parted(original) if is_mapped and is_crossing else original.effects or is_crossing:
+            return None, None
+        if len(original.in_avals) != len(leaves) or _compat.holds_tracers(original):
             return None, None
         if closed:
             original = _closed_over(original, leaves, self._roles.frozen_leaves(args))
-        if is_mapped:
-            return Parted(original, self.place, self._name), traced.out_tree
-        return partial(primitive.bind, site=Site(original, self.place, self._name)), traced.out_tree
+        if is_crossing:
+            return Parted(original, self.place, self._name), found.out_tree
+        return partial(primitive.bind, site=Site(original, self.place, self._name)), found.out_tree
 
 
 def drawn(avals: Sequence[Any], seed: int = 0) -> list[Any]:

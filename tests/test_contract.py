@@ -57,6 +57,10 @@ def largest_gradient(x: Any, g: Any) -> Any:
     return jax.vjp(lambda x: lax.reduce_window(x, -jnp.inf, lax.max, sizes, (1, 2, 2, 1), padding), x)[1](g)[0]
 
 
+def weights_gradient(x: Any, g: Any) -> Any:
+    return jax.vjp(lambda w: conv(x, w, 16), jnp.zeros((3, 3, 4, 64), x.dtype))[1](g)[0]
+
+
 def rooted(x: Any, y: Any, out: Any) -> None:
     np.hypot(x, y, out=out)
 
@@ -82,6 +86,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         case(normalised, array(3, 9, 48), array(48), array(48), name="layer norm"),
     ),
     "pool_gradient": (case(largest_gradient, array(2, 9, 9, 20), array(2, 5, 5, 20), name="of the largest"),),
+    "conv_as_dots": (case(weights_gradient, array(3, 16, 16, 64), array(3, 16, 16, 64), name="gradient in groups"),),
     "openvino": (
         case(dense, array(9, 40), array(40, 24), array(24), name="dense"),
         case(lambda x, w: jax.nn.relu(conv(x, w, 4)), array(2, 7, 9, 16), array(3, 3, 4, 24), name="convolution"),

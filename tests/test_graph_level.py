@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from fakes import Fake, assert_same
 import collage_jax
 from collage_jax.backends.base import Proposal, Unsupported
 from collage_jax.candidates import XLA, find
+from collage_jax.contenders import runtime_plans
 from collage_jax.costs import Failed, Measured
 from collage_jax.graph.trace import trace_function
 from collage_jax.graph_level import GraphLevel
@@ -142,6 +144,71 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
     decided = level.decide(float("inf"))
     assert {name for _, name in decided.plan.placed} == {"runtime"}
     assert decided.outcome.measured_us == pytest.approx(1e3)
+
+
+def test_no_search_begins_that_there_is_no_time_to_build_programs_for():
+    problem, near, known = neighbourhood(Fake("library"), Runtime("runtime"))
+    each = problem.split.each
+    options = {each: find(each, [known["library"], known["runtime"]])}
+    costs = {(c.key, c.backend): Measured(1.0) for c in options[each].chosen_from}
+    trials = Trials([], [X, X], lambda: [chain(X, X)], None)
+    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, costs, known, {})
+    assert level.enter("op-level", near.base)
+    assert trials.build_s > 0
+    trials.build_s = 1e9
+    level.improve(["op-level"], float("inf"))
+    assert not any("Graph level" in note for note in trials.notes)
+
+
+def test_a_runtime_that_leaves_xla_seconds_of_work_is_not_tried(monkeypatch):
+    def grouped(x, w):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=numbers, feature_group_count=2)
+        return jnp.tanh(jnp.sin(y))
+
+    graph = trace_function(grouped, jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 4)))
+    for runtime, tried in ((Runtime("runtime", but=("conv_general_dilated",)), False), (Runtime("runtime"), True)):
+        options = {graph: find(graph, [runtime])}
+        assert runtime_plans(options, graph, {"runtime": runtime})
+        with monkeypatch.context() as patched:
+            patched.setattr("collage_jax.measure.reference.TOO_LABORIOUS_S", 1e-12)
+            assert bool(runtime_plans(options, graph, {"runtime": runtime})) == tried
+
+
+def test_a_program_that_is_hopeless_at_once_runs_once():
+    calls = []
+
+    class Slow:
+        prepare = staticmethod(lambda: ((), ()))
+
+        @staticmethod
+        def run(prepared):
+            return [jax.pure_callback(slowly, jax.ShapeDtypeStruct((), jnp.float32))]
+
+    def slowly():
+        calls.append(1)
+        time.sleep(0.3)
+        return np.float32(1)
+
+    trials = Trials([], [], lambda: [jnp.ones(())], None)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(whole, "HOPELESS_S", 0.1)
+        assert trials.enter("slow", lambda: Slow)
+    times = trials.race([whole.XLA_ALONE, "slow"], 3, 1.0, 6.0)
+    assert len(calls) == 1
+    assert times["slow"][0] >= 0.3
+
+
+def test_a_fallback_is_asked_only_where_no_other_backend_is():
+    class Fallback(Fake):
+        is_fallback = True
+
+    graph = trace_function(chain, X, X)
+    takes_products = Fake("library", products)
+    taken = {(c.backend, c.region.ops) for c in find(graph, [Fallback("fallback"), takes_products]).chosen_from}
+    assert ("library", ("dot_general",)) in taken
+    assert ("fallback", ("dot_general",)) not in taken
+    assert ("fallback", ("tanh",)) in taken
 
 
 def test_a_barred_program_is_not_built(monkeypatch):

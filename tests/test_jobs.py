@@ -60,6 +60,39 @@ unchecked = jax.jit(jax.shard_map(collage_jax.jit(lambda w, x: jax.lax.psum(x @ 
                                   in_specs=(P(), P("d")), out_specs=P(), check_vma=False))
 assert "ffi_python" in unchecked.lower(w, spread).as_text()
 np.testing.assert_allclose(unchecked(w, spread), (x @ w).reshape(4, 2, 2).sum(0), rtol=1e-5)
+# What JAX's rules of differentiation say holds inside of shard_map too, and so do loops and batches.
+def ruled(x):
+    return jax.nn.relu(x) * 3 + x * jax.lax.stop_gradient(x)
+
+def looped(x):
+    return jax.lax.fori_loop(0, 3, lambda i, c: c * 2.0, jnp.sin(x))
+
+def until(x):
+    return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * 2.0), (0, jnp.sin(x)))[1]
+
+def filled(x):
+    return jnp.tanh(jnp.where(x > 0, x, jnp.zeros_like(x)))
+
+def shifted(x):
+    return jax.lax.ppermute(jnp.sin(x), "d", [(0, 1), (1, 2), (2, 3), (3, 0)])
+
+def drawn(x):
+    return x + jax.random.normal(jax.random.key(0), x.shape)
+
+numbers = jnp.asarray([[0.0, 0.0], [1.0, -1.0], [2.0, 0.5], [-3.0, 0.0]])
+def mapped_like(fun, plain, **options):
+    over = functools.partial(jax.shard_map, mesh=mesh, in_specs=P("d"), out_specs=P("d"), **options)
+    np.testing.assert_allclose(jax.jit(over(fun))(numbers), jax.jit(over(plain))(numbers), rtol=1e-5)
+
+for fun in (ruled, looped, until, filled, shifted, drawn):
+    for options in ({}, {"check_vma": False}):
+        ours = collage_jax.jit(fun)
+        mapped_like(ours, fun, **options)
+        if fun not in (until, shifted):
+            mapped_like(jax.grad(lambda x: ours(x).sum()), jax.grad(lambda x: fun(x).sum()), **options)
+            mapped_like(jax.vmap(ours), jax.vmap(fun), **options)
+mapped_like(
+    jax.grad(lambda x: collage_jax.jit(jax.checkpoint(filled))(x).sum()), jax.grad(lambda x: filled(x).sum()))
 two = Mesh(np.array(jax.devices()).reshape(2, 2), ("a", "b"))
 def both(w, x):
     y = jnp.tanh(x @ w)

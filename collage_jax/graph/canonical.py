@@ -7,6 +7,7 @@ scalars do. Eight equal transformer layers have eight equal hashes, so they are 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from .. import _compat
 from .ir import Constant, Graph, Node, Value
 from .region import Region
 from .trace import PLAIN_CALLS
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 #: Parameters that say where something runs or what it is called, not what it computes.
 IGNORED = frozenset({"name", "sharding", "out_sharding", "jvp", "symbolic_zeros", "num_consts_hint"})
@@ -73,7 +76,8 @@ def parameter_text(value: Any) -> str:
         return _jaxpr_text(value)
     if callable(value) and not isinstance(value, type):
         return getattr(value, "__qualname__", type(value).__qualname__)
-    return repr(value)
+    # What an object holds may have no better name than its place in memory.
+    return _ADDRESS.sub("", repr(value))
 
 
 def _jaxpr_text(closed: Any) -> str:

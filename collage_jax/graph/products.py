@@ -57,7 +57,7 @@ def by_products(node: Node) -> Callable[[Any, Any], Any] | None:
     lhs_spec, rhs_spec, out_spec = params["dimension_numbers"]
     kernel = [node.inputs[1].shape[axis] for axis in rhs_spec[2:]]
     result = [node.out.shape[axis] for axis in out_spec[2:]]
-    if min(prod(kernel), prod(result)) > MOST_PRODUCTS:
+    if not 0 < min(prod(kernel), prod(result)) <= MOST_PRODUCTS:
         return None
     by_taps = prod(kernel) <= prod(result)
     groups, of_batch = int(params["feature_group_count"]), int(params["batch_group_count"])

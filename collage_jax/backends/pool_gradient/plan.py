@@ -85,6 +85,8 @@ def with_zeros(graph: Graph, work: Windows, inside: Inside) -> Windows | None:
     filler = pad.inputs[1]
     if isinstance(pad.inputs[0], Constant) or not (isinstance(filler, Constant) and filler.val == 0):
         return None
+    if any(int(low) < 0 or int(high) < 0 for low, high, _ in pad.params["padding_config"]):
+        return None  # what is cut off goes nowhere
     config = [(int(low), int(gap) + 1) for low, _, gap in pad.params["padding_config"]]
     padded = replace(
         work,
