@@ -77,7 +77,7 @@ def pools(draw):
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.sampled_from(["max", "min"]), pools(), st.booleans())
 def test_the_gradient_goes_where_that_of_jax_goes(op, drawn, ties):
     shape, *about = drawn
@@ -89,7 +89,7 @@ def test_the_gradient_goes_where_that_of_jax_goes(op, drawn, ties):
     check(region, arrays)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(pools())
 def test_sums_give_to_all(drawn):
     shape, *about = drawn

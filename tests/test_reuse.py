@@ -15,7 +15,11 @@ import collage_jax
 from collage_jax.backends import registry
 
 #: Graph runtimes are left out: a deeper program is a larger subgraph to them, and is tried as a whole.
-BACKENDS = [backend for backend in registry.usable(None)[0] if backend.kind == "kernel-library"]
+BACKENDS = [
+    backend
+    for backend in registry.usable(None)[0]
+    if backend.kind == "kernel-library" and backend.name not in ("conv_as_dots", "pool_gradient")  # for gradients alone
+]
 NAMES = [backend.name for backend in BACKENDS]
 
 #: A network in which each backend that is here runs something, whatever the times are: as steps and alone.
