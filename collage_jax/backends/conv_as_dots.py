@@ -40,6 +40,8 @@ class ConvAsDots(Backend):
         return Unsupported("one convolution of real or complex numbers, of few taps or few results, is needed")
 
     def emit(self, region: Region) -> Callable[..., Any]:
+        if (refused := self.supports(region)) is not None:
+            raise ValueError(f"{self.name} cannot run {region}: {refused.reason}")
         return callable_of(region.nodes, region.entries, region.exits, by_products)
 
 
