@@ -7,7 +7,7 @@ that it makes differs from device to device in the same axes of the mesh. The pa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,11 +61,14 @@ class Parted:
     def __init__(self, closed: Any, place: Place, name: str) -> None:
         self._graph = graph = trace_jaxpr(closed)
         self._steps: list[Node | Part] = []
+        # On one device what is cast is what it was.
+        casts = [node for node in graph.nodes if _is_cast(node)]
+        scalars = {n.out: n.inputs[0].val for n in casts if isinstance(n.inputs[0], Constant)}
         for nodes in _in_order(graph):
             if _stays(nodes[0]):
                 self._steps += nodes
             else:
-                self._steps += _as_part(graph, nodes, place, name)
+                self._steps += _as_part(graph, nodes, scalars, place, name)
 
     def __call__(self, leaves: Sequence[Any]) -> list[Any]:
         env: Env = dict(zip(self._graph.inputs, leaves, strict=True))
@@ -101,11 +104,10 @@ def _stays(node: Node) -> bool:
     return node.has_effects or _is_cast(node)
 
 
-def _as_part(graph: Graph, nodes: Sequence[Node], place: Place, name: str) -> list[Node | Part]:
-    """``nodes`` as a part; as they are if nothing goes in."""
-    scalars = {
-        n.out: n.inputs[0].val for n in graph.nodes if _is_cast(n) and isinstance(n.inputs[0], Constant)
-    }  # on one device they are what they were
+def _as_part(
+    graph: Graph, nodes: Sequence[Node], scalars: Mapping[Value, Any], place: Place, name: str
+) -> list[Node | Part]:
+    """``nodes`` as a part; as they are if nothing goes in. ``scalars`` are values that need not come from outside."""
     made = dict.fromkeys(v for node in nodes for v in node.outputs)
     read_here = dict.fromkeys(v for node in nodes for v in node.inputs if not isinstance(v, Constant))
     entries = tuple(v for v in read_here if v not in made and v not in scalars)
@@ -115,7 +117,7 @@ def _as_part(graph: Graph, nodes: Sequence[Node], place: Place, name: str) -> li
     exits = tuple(v for v in made if v in elsewhere)
 
     def run(*arrays: Any) -> list[Any]:
-        env: Env = scalars | dict(zip(entries, arrays, strict=True))
+        env: Env = {**scalars, **dict(zip(entries, arrays, strict=True))}
         for node in nodes:
             run_node(node, env)
         return [env[v] for v in exits]

@@ -92,14 +92,14 @@ def _as_the_first_process(
     try:
         decision = from_json(processes.await_decision(key, settings.budget_s + processes.PATIENCE_S))
     except (TimeoutError, ValueError) as why:
-        return Tuned(Placement((), notes=(f"XLA alone is used: {why}",)), None)
+        return _xla_alone(why)
     note = "Decided by the first process of this job."
     if not decision.program:  # nothing was placed
         return Tuned(replace(decision, notes=(note, *decision.notes)), None)
     try:
         decided = _as_pinned(decision, call, settings, problem, backends)
     except Mismatch as why:
-        return Tuned(Placement((), notes=(f"XLA alone is used: {why}",)), None)
+        return _xla_alone(why)
     return replace(decided, placement=replace(decided.placement, notes=(note, *decided.placement.notes)))
 
 
@@ -125,9 +125,11 @@ def _decided(
     try:
         return built(placement, problem, backends)
     except Mismatch as why:
-        return Tuned(
-            Placement((), notes=(f"XLA alone is used: what was found for this program is not for it: {why}",)), None
-        )
+        return _xla_alone(why)
+
+
+def _xla_alone(why: Exception) -> Tuned:
+    return Tuned(Placement((), notes=(f"XLA alone is used: {why}",)), None)
 
 
 def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Backend]) -> str:

@@ -129,9 +129,8 @@ class Within:
                 return None, None
             found = traced(map(_shape_of, leaves))  # as if there was no mesh: a program for one device
         original = found.jaxpr
-        if not can_be_parted(original) if is_mapped and is_crossing else original.effects or is_crossing:
-            return None, None
-        if len(original.in_avals) != len(leaves) or _compat.holds_tracers(original):
+        fits = is_mapped and can_be_parted(original) if is_crossing else not original.effects
+        if not fits or len(original.in_avals) != len(leaves) or _compat.holds_tracers(original):
             return None, None
         if closed:
             original = _closed_over(original, leaves, self._roles.frozen_leaves(args))

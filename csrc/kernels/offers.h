@@ -3,6 +3,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -35,5 +36,10 @@ std::string InstructionSet(const Offer<Kernels, Arguments...> (&offers)[N], Argu
 }
 
 inline int Threads() { return omp_get_max_threads(); }
+
+// For work that moves `elements` numbers in `items` pieces: with fewer a thread than 32768, waking another takes longer.
+inline int ThreadsToMove(double elements, double items) {
+  return static_cast<int>(std::clamp<double>(std::min(elements / (1 << 15), items), 1, Threads()));
+}
 
 }  // namespace collage

@@ -8,17 +8,12 @@
 #include "../offers.h"
 
 namespace collage::concat {
-namespace {
-
-constexpr double kWorthThread = 1 << 15;  // elements; with fewer, waking another thread takes longer
-
-}  // namespace
 
 Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)) {
   const Problem& p = problem_;
   const auto columns = std::accumulate(p.columns.begin(), p.columns.end(), int64_t{0});
   const double elements = static_cast<double>(columns) * static_cast<double>(p.rows);
-  threads_ = static_cast<int>(std::clamp<double>(std::min(elements / kWorthThread, static_cast<double>(p.rows)), 1, Threads()));
+  threads_ = ThreadsToMove(elements, static_cast<double>(p.rows));
 }
 
 std::vector<size_t> Plan::OperandBytes() const {

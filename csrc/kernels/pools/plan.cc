@@ -16,8 +16,7 @@
 namespace collage::pools {
 namespace {
 
-constexpr int64_t kPart = 64;                // of the innermost numbers, so that what a window chose stays in registers' reach
-constexpr double kWorthThread = 1 << 15;     // elements; with fewer, waking another thread takes longer
+constexpr int64_t kPart = 64;  // of the innermost numbers, so that what a window chose stays near
 
 struct Chosen {
   float best[kPart];
@@ -65,8 +64,7 @@ Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)) {
   const Problem& p = problem_;
   parts_ = (p.inner + kPart - 1) / kPart;
   const double elements = static_cast<double>(p.outer) * p.places() * p.inner;
-  const double wanted = std::min(elements / kWorthThread, static_cast<double>(p.outer * parts_));
-  threads_ = static_cast<int>(std::clamp<double>(wanted, 1, Threads()));
+  threads_ = ThreadsToMove(elements, static_cast<double>(p.outer * parts_));
 }
 
 std::vector<size_t> Plan::OperandBytes() const {

@@ -5,15 +5,9 @@
 #include <algorithm>
 
 namespace collage::rows {
-namespace {
-
-constexpr double kWorthThread = 1 << 15;  // elements; with fewer, waking another thread takes longer
-
-}  // namespace
 
 Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa)) {
-  const double wanted = std::min(static_cast<double>(problem_.size()) / kWorthThread, static_cast<double>(problem_.rows));
-  threads_ = static_cast<int>(std::clamp<double>(wanted, 1, Threads()));
+  threads_ = ThreadsToMove(static_cast<double>(problem_.size()), static_cast<double>(problem_.rows));
 }
 
 std::vector<size_t> Plan::OperandBytes() const {
