@@ -60,7 +60,7 @@ def step(state, images, labels):
     weights, others, optimizer_state = state
 
     def loss_of(weights):
-        model = nnx.merge(GRAPH, weights, others)
+        model = nnx.merge(GRAPH, weights, others, copy=True)
         loss = optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
         return loss, nnx.split(model, nnx.Param, ...)[2]
 
