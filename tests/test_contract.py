@@ -108,7 +108,10 @@ def python_kernels() -> Iterator[None]:
 #: Of a backend and a check, the one thing that is broken: part of the rule, of what was got, and of the operation.
 #: oneDNN multiplies no padding: NaN and infinities in weights stay away from the edges (docs/user-guide.md).
 #: OpenVINO's ReLU makes 0 of NaN, and its convolutions multiply no padding; no operand without either is affected.
+#: As products, the zeros between the elements of a dilated operand are multiplied, which XLA does not do; and groups of
+#: the batch stay apart, where XLA computes them together and carries a NaN from one into another.
 BROKEN = {
+    ("conv_as_dots", "test_matches_xla"): ("NaN and infinities", "in operand 1", "conv_general_dilated"),
     ("onednn", "test_matches_xla"): ("NaN and infinities", "in operand 1", "conv_general_dilated"),
     ("openvino", "test_matches_xla"): ("", "in operand ", ""),
 }
