@@ -178,6 +178,54 @@ def test_errors_are_small(channels, tile):
     assert np.abs(got - wanted).max() / np.abs(wanted).max() < {2: 5e-7, 4: 2e-6}[tile]
 
 
+@pytest.mark.parametrize("channels", [16, 128, 512])
+def test_doubled_patches_are_exact(channels):
+    x, w = normal(1, 10, 9, channels), normal(3, 3, channels, 32)
+    fun = lambda x, w: conv(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), w, precision="highest")  # noqa: E731
+    region = regions_of(fun, x, w)["upsample+conv"]
+    assert read(region).tile(2) == 4
+    (got,), _ = both(region, [x, w], 4)
+    wanted = in_double(np.repeat(np.repeat(x, 2, 1), 2, 2), w)
+    assert np.abs(got - wanted).max() / np.abs(wanted).max() < 5e-7
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
+def test_doubled_patches_that_are_not_finite(bad):
+    x, w = normal(1, 11, 11, 16).at[0, 4, 5, 3].set(bad), normal(3, 3, 16, 16)
+    fun = lambda x, w: conv(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), w)  # noqa: E731
+    wanted = jax.jit(fun)(x, w)
+    for (got,) in both(regions_of(fun, x, w)["upsample+conv"], [x, w], 4):
+        assert largest_error([got], [wanted]) < 1e-5
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(*[st.tuples(pads, pads)] * 2),
+    st.sampled_from(["", "bias relu", "bias residual"]),
+)
+def test_doubled_patches_at_any_padding(size, padding, names):
+    def fun(x, w):
+        return with_tail(conv(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), w, padding), names.split())
+
+    x, w = normal(2, *size, 32), normal(3, 3, 32, 48)
+    if 0 in jax.eval_shape(fun, x, w).shape:
+        reject()
+    label = max((found := regions_of(fun, x, w)), key=len)
+    assert label.startswith("upsample+conv")
+    check(found[label])
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
+def test_doubled_patches_with_every_instruction_set(isa):
+    skip_without(isa)
+    x, w = normal(2, 7, 9, 48), normal(3, 3, 48, 80)
+    spec = "op=conv tile=4 src=2x1x14x18x48 up=2x2 dst=2x1x14x18x80 depth=1x1x1 pads=0x1x1 bias=0 add=0 relu=0 packed=0"
+    wanted = conv(jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), w)
+    call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(wanted.shape, jnp.float32))
+    got = jax.jit(lambda x, w: call(x, w, spec=f"{spec} isa={isa}", version=winograd.version()))(x, w)
+    assert largest_error([got], [wanted]) < 1e-6
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38])
 def test_what_is_not_finite_stays_where_it_is(bad):
     x, w = normal(1, 11, 11, 16).at[0, 4, 5, 3].set(bad), normal(3, 3, 16, 16)

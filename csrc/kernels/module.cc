@@ -29,5 +29,5 @@ PYBIND11_MODULE(_kernels, module) {
   KernelModule<sgemm::Plan>::Define(library("sgemm", "matrix products"), "collage_sgemm_v1",
                                     [] { return InstructionSet(sgemm::kOffers); });
   KernelModule<winograd::Plan>::Define(library("winograd", "Winograd convolutions"), "collage_winograd_v1",
-                                       [] { return InstructionSet(winograd::kOffers, 2); });
+                                       [] { return InstructionSet(winograd::kOffers, winograd::Method::kTwo); });
 }

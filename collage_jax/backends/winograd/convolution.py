@@ -1,7 +1,8 @@
 """Which convolutions can be run, and how the kernels see them.
 
 Winograd's F(m x m, 3x3) makes m x m results from (m + 2) x (m + 2) products per pair of channels, where the definition
-takes 9 m^2: 2.25 times as many for m = 2, 4 times for m = 4.
+takes 9 m^2: 2.25 times as many for m = 2, 4 times for m = 4. After nearest upsampling by 2, with odd padding, patches are
+doubled: 5 x 5 products make 4 x 4 results, 5.8 times fewer, and as exactly as for m = 2.
 
 Errors. With unit roundoff u = 6e-8, a sum of n products is off by at most about u (64 + n / 64 + 20) a S. 64
 products are summed at a time and then those sums; the transforms round about 20 times in a row; S is n times the
@@ -68,12 +69,19 @@ class Convolution:
 
     def tile(self, threads: int) -> int:
         """Side of the squares computed at a time. Larger ones take fewer products, more weights, and fit less well."""
-        return 2 if self.exact else min((4, 2), key=lambda tile: self._work(tile, threads))
+        tiles = (2,) if self.exact and not self.doubled else (4, 2)
+        return min(tiles, key=lambda tile: self._work(tile, threads))
+
+    @property
+    def doubled(self) -> bool:
+        """Whether every pixel of a patch is met twice in either direction."""
+        return self.up == (2, 2) and all(pad % 2 for pad in self.pads[1:])
 
     def _work(self, tile: int, threads: int) -> float:
         batch, depth, height, width, channels_out = self.dst
         tiles = batch * depth * -(-height // tile) * -(-width // tile)
-        per_tile = (tile + 2) ** 2 * self.depth[0] * self.src[-1] * channels_out
+        points = 5 if tile == 4 and self.doubled else tile + 2
+        per_tile = points**2 * self.depth[0] * self.src[-1] * channels_out
         return per_tile * (tiles / MULTIPLE / threads + 4 / _WEIGHT_BYTES_PER_STEP)
 
     def spec(self, tile: int, packed: bool) -> str:

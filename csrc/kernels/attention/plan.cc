@@ -11,7 +11,7 @@
 namespace collage::attention {
 namespace {
 
-using sgemm::kPanel;
+using sgemm::kMostPanel;
 using sgemm::kVector;
 
 constexpr double kWorthThread = 5e4;  // multiplications; with fewer, waking another thread takes longer
@@ -37,7 +37,7 @@ Plan::Plan(std::string_view spec)
   keys_size_ = sgemm::PackedSize(p.depth, p.keys);
   values_size_ = sgemm::PackedSize(p.keys, p.width);
   scores_size_ = rows * score_row_;
-  partial_size_ = rows * kPanel;
+  partial_size_ = rows * kMostPanel;
 }
 
 std::vector<size_t> Plan::OperandBytes() const {
@@ -74,9 +74,9 @@ void Plan::RunTasks(const Arrays& arrays, int64_t task, int64_t end, float* memo
     const int64_t head = task / blocks_, block = task % blocks_;
     if (head != packed) {
       const int64_t outer = head / p.heads[1], inner = head % p.heads[1];
-      sgemm::PackMatrix(arrays.k + outer * p.k[0] + inner * p.k[1], p.k[3], p.k[2], p.depth, p.keys,
+      sgemm::PackMatrix(*products_, arrays.k + outer * p.k[0] + inner * p.k[1], p.k[3], p.k[2], p.depth, p.keys,
                         scratch.keys);
-      sgemm::PackMatrix(arrays.v + outer * p.v[0] + inner * p.v[1], p.v[2], p.v[3], p.keys, p.width,
+      sgemm::PackMatrix(*products_, arrays.v + outer * p.v[0] + inner * p.v[1], p.v[2], p.v[3], p.keys, p.width,
                         scratch.values);
       packed = head;
     }

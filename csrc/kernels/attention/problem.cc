@@ -37,8 +37,8 @@ Problem ParseProblem(std::string_view spec) {
   p.k = Read<4>(tokens, "k", 0), p.v = Read<4>(tokens, "v", 0);
   p.elements = Read<4>(tokens, "elements", 1);
   p.scale = tokens.Float("scale");
-  RequireSize("all keys", {p.keys + sgemm::kPanel, p.depth + p.width + sgemm::kPanel});
-  RequireSize("all scores", {p.heads[0], p.heads[1], p.queries, p.keys + sgemm::kPanel});
+  RequireSize("all keys", {p.keys + sgemm::kMostPanel, p.depth + p.width + sgemm::kMostPanel});
+  RequireSize("all scores", {p.heads[0], p.heads[1], p.queries, p.keys + sgemm::kMostPanel});
   if (p.heads[0] * p.heads[1] * p.queries * p.width != p.elements[3])
     throw SpecError("the result must have a number for each head, row and column");
   RequireInside("q", p.q, {p.heads[0], p.heads[1], p.queries}, p.depth, p.elements[0]);

@@ -33,7 +33,7 @@ Plan::Plan(std::string_view spec)
   threads_ = static_cast<int>(std::min<int64_t>(threads_, p.images * row_blocks_));
   const int64_t most_pixels = CeilDiv(p.rows, row_blocks_) * p.width;
   between_bytes_ = AlignUp(most_pixels * p.channels * sizeof(float));
-  partial_bytes_ = AlignUp(most_pixels * sgemm::kPanel * sizeof(float));
+  partial_bytes_ = AlignUp(most_pixels * sgemm::kMostPanel * sizeof(float));
 }
 
 std::vector<size_t> Plan::OperandBytes() const {
@@ -56,7 +56,8 @@ size_t Plan::ResultBytes() const {
 void Plan::Run(const void* const* operands, void* result) const {
   const Problem& p = problem_;
   auto next = [&] { return static_cast<const float*>(*operands++); };
-  if (p.packs) return sgemm::PackMatrix(next(), p.columns, 1, p.channels, p.columns, static_cast<float*>(result));
+  if (p.packs)
+    return sgemm::PackMatrix(*products_, next(), p.columns, 1, p.channels, p.columns, static_cast<float*>(result));
   Arrays arrays{};
   arrays.source = next(), arrays.depthwise = next(), arrays.pointwise = next();
   if (p.bias) arrays.bias = next();

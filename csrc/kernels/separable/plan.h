@@ -16,7 +16,7 @@ namespace collage::separable {
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "1";  // of the layout of packed weights and of the spec
+  static constexpr std::string_view kVersion = "2";  // of the layout of packed weights and of the spec
 
   explicit Plan(std::string_view spec);
 

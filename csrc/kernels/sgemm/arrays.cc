@@ -22,7 +22,8 @@ size_t Plan::ResultBytes() const {
 }
 
 int64_t Plan::PanelWidth(int64_t panel) const {
-  return std::min(kPanel, (problem_.columns - panel * kPanel + kVector - 1) / kVector * kVector);
+  const int64_t columns = problem_.columns - panel * kernels_->panel;
+  return std::min(kernels_->panel, (columns + kVector - 1) / kVector * kVector);
 }
 
 const float* Plan::Gather(const float* source, int64_t row, int64_t rows, float* copy) const {
@@ -34,23 +35,24 @@ const float* Plan::Gather(const float* source, int64_t row, int64_t rows, float*
 }
 
 void Plan::PackAll(const float* weights, float* packed) const {
-  const int64_t panels = problem_.panels();
+  const int64_t count = panels();
 #pragma omp parallel for num_threads(threads_) if (threads_ > 1)
-  for (int64_t panel = 0; panel < panels; ++panel) PackPanel(weights, packed, panel);
+  for (int64_t panel = 0; panel < count; ++panel) PackPanel(weights, packed, panel);
 }
 
 // Columns that only fill the last vector are zero: what they give is never stored.
 void Plan::PackPanel(const float* weights, float* packed, int64_t panel) const {
   const Problem& p = problem_;
-  const int64_t width = PanelWidth(panel), columns = std::min(kPanel, p.columns - panel * kPanel);
-  const float* from = weights + panel * kPanel * p.weights_column;
-  float* to = packed + panel * kPanel * p.depth;
+  const int64_t first = panel * kernels_->panel;
+  const int64_t width = PanelWidth(panel), columns = std::min(kernels_->panel, p.columns - first);
+  const float* from = weights + first * p.weights_column;
+  float* to = packed + first * p.depth;
   constexpr int64_t kLine = 16;  // rows at a time: a cache line of weights that lie along the rows
   for (int64_t start = 0; start < p.depth; start += kLine) {
     const int64_t end = std::min(start + kLine, p.depth);
-    if (p.weights_column == 1 && columns == kPanel) {
+    if (p.weights_column == 1 && columns == width) {
       for (int64_t k = start; k < end; ++k)
-        std::copy(from + k * p.weights_row, from + k * p.weights_row + kPanel, to + k * kPanel);
+        std::copy(from + k * p.weights_row, from + k * p.weights_row + width, to + k * width);
     } else if (p.weights_column == 1) {
       for (int64_t k = start; k < end; ++k)
         std::fill(std::copy(from + k * p.weights_row, from + k * p.weights_row + columns, to + k * width),

@@ -28,14 +28,14 @@ void Plan::ChooseBlocks() {
   const Problem& p = problem_;
   const double work = static_cast<double>(p.rows) * static_cast<double>(p.depth) * static_cast<double>(p.columns);
   threads_ = static_cast<int>(std::clamp<double>(work / kWorthThread, 1, Threads()));
-  const int64_t most_rows = CeilDiv(p.rows, kernels_->most_rows), most_panels = p.panels();
+  const int64_t most_rows = CeilDiv(p.rows, kernels_->most_rows), most_panels = panels();
   const int64_t budget = CacheSize() / 2;
   const int64_t fewest = std::clamp<int64_t>(CeilDiv(p.rows * p.depth, budget), 1, most_rows);
 
   double least = std::numeric_limits<double>::infinity();
   for (int64_t r = fewest; r <= std::min(most_rows, fewest + 4 * threads_); ++r)
     for (int64_t c = 1; c <= std::min<int64_t>(most_panels, 4 * threads_); ++c) {
-      const int64_t rows = CeilDiv(p.rows, r), columns = CeilDiv(most_panels, c) * kPanel;
+      const int64_t rows = CeilDiv(p.rows, r), columns = CeilDiv(most_panels, c) * kernels_->panel;
       // In multiplications of a vector, for each of `depth`: every number of a block is read from afar once.
       const double block = static_cast<double>(rows * columns) / kVector + static_cast<double>(rows + columns) / 8 +
                            (copies_ ? static_cast<double>(rows) / 2 : 0) + kBlockSteps / static_cast<double>(p.depth);
@@ -48,7 +48,7 @@ void Plan::ChooseBlocks() {
   // The larger of the two passes by once, brought near ahead of its use, while the other stays near: all weights of a
   // block while its rows pass step by step, or else its rows while the weights pass panel by panel.
   const int64_t block_rows = CeilDiv(p.rows, row_blocks_);
-  const int64_t block_columns = CeilDiv(most_panels, column_blocks_) * kPanel;
+  const int64_t block_columns = CeilDiv(most_panels, column_blocks_) * kernels_->panel;
   strips_ = p.rows > p.columns && block_columns * p.depth <= budget ? CeilDiv(block_rows, kernels_->most_rows) : 1;
 }
 

@@ -10,7 +10,8 @@
 
 namespace collage::sgemm {
 
-constexpr int64_t kVector = 16, kPanel = 2 * kVector;  // columns, whatever the instruction set
+constexpr int64_t kVector = 16;              // columns: a panel has a multiple of this
+constexpr int64_t kMostPanel = 2 * kVector;  // columns of a panel at most, whatever the instruction set
 
 // What is done to the sums, in this order: times `scale`, plus bias, at least `floor`, plus `add`, at least `low`, at
 // most `high`. NaN stays NaN.
@@ -26,9 +27,9 @@ struct Task {
   const float* b;        // of the panel, at the first of `depth`
   int64_t width;         // of the panel, of which the result has `columns`
   int64_t columns, rows, depth;
-  float* partial;        // [rows][kPanel]: sums over the parts before
+  float* partial;        // [rows][kMostPanel]: sums over the parts before
   bool first, last;      // part of the sum: then `partial` is not read, not written
-  bool prefetches;       // `result`, which is far away
+  bool prefetches;       // `result` and `add`, which are far away
   const float* next;     // brought near meanwhile, so many elements for each of `depth` of each step
   int64_t next_elements;
   const Tail* tail;
@@ -39,6 +40,7 @@ struct Task {
 
 struct Kernels {
   int64_t most_rows;  // of a step
+  int64_t panel;      // columns of a panel, but for the last one
   void (*multiply)(const Task& task);
 };
 

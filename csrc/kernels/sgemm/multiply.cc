@@ -8,7 +8,7 @@ namespace collage::sgemm {
 void Plan::RunBlock(const Arrays& arrays, int64_t block, float* scratch) const {
   const Problem& p = problem_;
   const int64_t across = block / row_blocks_, down = block % row_blocks_;
-  const int64_t panel = p.panels() * across / column_blocks_, panel_end = p.panels() * (across + 1) / column_blocks_;
+  const int64_t panel = panels() * across / column_blocks_, panel_end = panels() * (across + 1) / column_blocks_;
   const int64_t end = p.rows * (down + 1) / row_blocks_;
   Task task{};
   task.a_row = a_row_;
@@ -31,10 +31,10 @@ void Plan::RunStrip(const Arrays& arrays, Task task, int64_t row, int64_t panel,
   const int64_t next_rows = strips_ > 1 ? task.rows / (panel_end - panel) : 0;
   const float* next_row = a + task.rows * a_row_;
   for (; panel < panel_end; ++panel, next_row += next_rows * p.depth) {
-    const int64_t column = panel * kPanel;
+    const int64_t column = panel * kernels_->panel;
     const float* b = PanelStart(arrays.weights, panel);
     task.width = PanelWidth(panel);
-    task.columns = std::min(kPanel, p.columns - column);
+    task.columns = std::min(kernels_->panel, p.columns - column);
     task.bias = p.bias ? arrays.bias + column : nullptr;
     task.add = p.add ? arrays.add + row * p.columns + column : nullptr;
     task.result = arrays.result + row * p.result_row + column;

@@ -40,8 +40,11 @@ template <int Rows, int Columns>
 void MultiplyStep(const Task& t) {
   Vec::T sums[Rows][Columns];
   ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::All(0); });
-  if (t.prefetches)
+  if (t.prefetches) {
     ForEach<Rows, Columns>([&](int i, int j) { __builtin_prefetch(t.result + i * t.result_row + j * Vec::kLanes, 1); });
+    if (t.add != nullptr)
+      ForEach<Rows, Columns>([&](int i, int j) { __builtin_prefetch(t.add + i * t.add_row + j * Vec::kLanes); });
+  }
 
   Elements elements(t.a, t.a_row);
   const float *b = t.b, *next = t.next;
@@ -61,8 +64,8 @@ void MultiplyStep(const Task& t) {
   float* partial = t.partial;
   if (!t.first)
     ForEach<Rows, Columns>([&](int i, int j) {
-      sums[i][j] = sums[i][j] + Vec::Load(partial + i * kPanel + j * Vec::kLanes);
+      sums[i][j] = sums[i][j] + Vec::Load(partial + i * kMostPanel + j * Vec::kLanes);
     });
   if (t.last) return Finish(t, sums);
-  ForEach<Rows, Columns>([&](int i, int j) { Vec::Store(partial + i * kPanel + j * Vec::kLanes, sums[i][j]); });
+  ForEach<Rows, Columns>([&](int i, int j) { Vec::Store(partial + i * kMostPanel + j * Vec::kLanes, sums[i][j]); });
 }

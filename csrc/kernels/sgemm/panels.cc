@@ -13,9 +13,10 @@ int64_t VectorsUp(int64_t columns) { return (columns + kVector - 1) / kVector * 
 
 int64_t PackedSize(int64_t depth, int64_t columns) { return depth * VectorsUp(columns); }
 
-void PackMatrix(const float* matrix, int64_t row, int64_t column, int64_t depth, int64_t columns, float* panels) {
-  for (int64_t start = 0; start < columns; start += kPanel) {
-    const int64_t here = std::min(kPanel, columns - start), width = VectorsUp(here);
+void PackMatrix(const Kernels& kernels, const float* matrix, int64_t row, int64_t column, int64_t depth,
+                int64_t columns, float* panels) {
+  for (int64_t start = 0; start < columns; start += kernels.panel) {
+    const int64_t here = std::min(kernels.panel, columns - start), width = VectorsUp(here);
     const float* from = matrix + start * column;
     if (column == 1) {
       for (int64_t k = 0; k < depth; ++k, from += row)
@@ -32,8 +33,8 @@ void MultiplyPanels(const Kernels& kernels, Task task, int64_t depth, int64_t co
   const int64_t parts = (depth + kSummands - 1) / kSummands, part = (depth + parts - 1) / parts;
   const int64_t steps = (task.rows + kernels.most_rows - 1) / kernels.most_rows;
   const Task all = task;
-  for (int64_t start = 0; start < columns; start += kPanel) {
-    task.columns = std::min(kPanel, columns - start);
+  for (int64_t start = 0; start < columns; start += kernels.panel) {
+    task.columns = std::min(kernels.panel, columns - start);
     task.width = VectorsUp(task.columns);
     task.result = all.result + start;
     task.bias = all.bias == nullptr ? nullptr : all.bias + start;

@@ -19,14 +19,14 @@ constexpr int64_t kBadDistance = 4096 / sizeof(float);
 Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa)) {
   const Problem& p = problem_;
   const bool in_a_line = p.row_sizes[3] == p.rows;
-  copies_ = !in_a_line || (p.row_steps[3] % kBadDistance == 0 && p.columns > kPanel);
+  copies_ = !in_a_line || (p.row_steps[3] % kBadDistance == 0 && p.columns > kernels_->panel);
   a_row_ = copies_ ? (p.depth + kVector - 1) / kVector * kVector : p.row_steps[3];
   if (copies_ && a_row_ % kBadDistance == 0) a_row_ += kVector;
   ChooseBlocks();
   const int64_t block_rows = (p.rows + row_blocks_ - 1) / row_blocks_, rows = (block_rows + strips_ - 1) / strips_;
   const int64_t parts = (p.depth + kSummands - 1) / kSummands;
   summands_ = (p.depth + parts - 1) / parts;
-  partial_size_ = p.depth > kSummands ? rows * kPanel : 0;
+  partial_size_ = p.depth > kSummands ? rows * kMostPanel : 0;
   copy_size_ = copies_ ? rows * a_row_ : 0;
 }
 

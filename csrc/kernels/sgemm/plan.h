@@ -18,7 +18,7 @@ struct Arrays {
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "1";  // of the layout of packed weights and of the spec
+  static constexpr std::string_view kVersion = "2";  // of the layout of packed weights and of the spec
 
   explicit Plan(std::string_view spec);
 
@@ -29,9 +29,10 @@ class Plan : public Step {
   void Run(const void* const* operands, void* result) const override;
 
  private:
+  int64_t panels() const { return (problem_.columns + kernels_->panel - 1) / kernels_->panel; }
   int64_t PanelWidth(int64_t panel) const;
   const float* PanelStart(const float* packed, int64_t panel) const {
-    return packed + panel * kPanel * problem_.depth;  // only the last one is narrower
+    return packed + panel * kernels_->panel * problem_.depth;  // only the last one is narrower
   }
 
   void ChooseBlocks();

@@ -32,7 +32,6 @@ struct Problem {
   int64_t result_size() const { return (rows - 1) * result_row + columns; }
   int64_t weights_size() const { return depth * columns; }
   int64_t packed_size() const { return depth * ((columns + kVector - 1) / kVector * kVector); }
-  int64_t panels() const { return (columns + kPanel - 1) / kPanel; }
   int64_t RowStart(int64_t row) const {
     int64_t start = 0;
     for (int i = 3; i >= 0; row /= row_sizes[i--]) start += row % row_sizes[i] * row_steps[i];

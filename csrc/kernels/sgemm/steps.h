@@ -19,30 +19,16 @@ void MultiplyColumns(const Task& task) {
     kernels[rows - 1](t);
     left -= rows;
     t.a += rows * t.a_row;
-    t.partial += rows * kPanel;
+    t.partial += rows * kMostPanel;
     t.next += t.depth * t.next_elements;
     t.result += rows * t.result_row;
     if (t.add != nullptr) t.add += rows * t.add_row;
   }
 }
 
-void MultiplyBlock(const Task& task) {
+void MultiplyAll(const Task& task) {
   task.columns > Vec::kLanes ? MultiplyColumns<2>(task) : MultiplyColumns<1>(task);
 }
 
-void MultiplyAll(const Task& task) {
-  constexpr int64_t kBlock = 2 * Vec::kLanes;
-  if (task.columns <= kBlock) return MultiplyBlock(task);
-  Task t = task;
-  for (int64_t column = 0; column < task.columns; column += kBlock) {
-    t.b = task.b + column;
-    t.partial = task.partial + column;
-    t.result = task.result + column;
-    t.columns = std::min(task.columns - column, kBlock);
-    if (task.bias != nullptr) t.bias = task.bias + column;
-    if (task.add != nullptr) t.add = task.add + column;
-    MultiplyBlock(t);
-  }
-}
-
-constexpr Kernels kKernels = {Vec::kRows, MultiplyAll};
+// A panel has as many columns as a step: what a step reads of it then lies together.
+constexpr Kernels kKernels = {Vec::kRows, 2 * Vec::kLanes, MultiplyAll};

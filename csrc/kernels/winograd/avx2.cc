@@ -45,8 +45,8 @@ struct Vec : Vectors {
 #pragma GCC pop_options
 #endif
 
-const Kernels* Avx2Kernels(int tile) {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::KernelsFor(tile) : nullptr;
+const Kernels* Avx2Kernels(Method method) {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::KernelsFor(method) : nullptr;
 }
 
 }  // namespace collage::winograd

@@ -43,8 +43,8 @@ struct Vec : Vectors {
 #pragma GCC pop_options
 #endif
 
-const Kernels* Avx512Kernels(int tile) {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma") ? avx512::KernelsFor(tile) : nullptr;
+const Kernels* Avx512Kernels(Method method) {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma") ? avx512::KernelsFor(method) : nullptr;
 }
 
 }  // namespace collage::winograd

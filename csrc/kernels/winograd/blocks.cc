@@ -33,7 +33,7 @@ void Plan::ChooseBlocks() {
   const Problem& p = problem_;
   threads_ = Threads();
   auto elements_per_tile = [&](int64_t depths, int64_t columns) {
-    return p.points() * (Slices(p, depths) * p.channels + depths * columns);
+    return p.data() * Slices(p, depths) * p.channels + p.points() * depths * columns;
   };
   const int64_t everything = p.tiles() * elements_per_tile(p.out_depth, p.out_channels);
   together_ = p.tiles() * p.out_depth < kLeastRows * threads_ ||

@@ -1,7 +1,8 @@
 // The loops over numbers, compiled once per instruction set and tile size; everything else is in plan.cc.
 //
-// Words: a *patch* is the square of input pixels that one *tile* of output pixels depends on, `Points` on a side. A
-// *point* is one of the Points^2 places of a transformed patch; each has its own matrix product over the channels.
+// Words: a *patch* is the square of input pixels that one *tile* of output pixels depends on. It is transformed into a
+// square of *data*. A *point* is one of the squares' places at which data meet transformed weights; each has its own
+// matrix product over the channels.
 #pragma once
 
 #include <cstdint>
@@ -12,14 +13,33 @@ namespace collage::winograd {
 
 constexpr int kVector = 16;       // channels come in multiples of this, whatever the instruction set
 constexpr int kBlockVectors = 4;  // at most so many vectors of output channels are made at a time
-constexpr int kMaxTile = 4, kMaxPoints = kMaxTile + 2;
+constexpr int kMaxTile = 4, kMaxPixels = kMaxTile + 2;
+
+// F(2x2, 3x3), F(4x4, 3x3), and the latter where each pixel is met twice in either direction, as nearest upsampling by 2
+// with odd padding makes it.
+enum class Method { kTwo, kFour, kDoubled };
+
+// Of one side.
+struct Sides {
+  int tile, pixels, data, points;
+  int data_at[kMaxPixels];  // the datum that each point takes
+};
+
+constexpr Sides SidesOf(Method method) {
+  switch (method) {
+    case Method::kTwo: return {2, 4, 4, 4, {0, 1, 2, 3}};
+    case Method::kFour: return {4, 6, 6, 6, {0, 1, 2, 3, 4, 5}};
+    default: return {4, 4, 4, 5, {0, 1, 2, 2, 3}};
+  }
+}
 
 // Rows x channels of `a` times channels x columns of `b`, summed over `segments` pairs of matrices, into `m`.
 struct Product {
   const float *a, *b;
   float* m;
-  int64_t rows, channels, columns;  // `b` is dense, `m` has rows of `columns`
+  int64_t rows, channels, columns;  // `m` has rows of `columns`
   int64_t a_row, a_segment;         // distances in elements
+  int64_t b_panel;                  // `b` is dense in panels of `Kernels::panel` columns, or what is left of them
   int64_t segments;
 };
 
@@ -39,15 +59,15 @@ struct Tile {
 
 // What one tile is computed from where numbers are infinite or NaN: there the transforms would turn Inf into NaN.
 struct Direct {
-  const float* const* pixels;  // [segment][Points][Points]
+  const float* const* pixels;  // [segment][patch]
   const float* weights;        // [segment][3][3][channels][columns of all]
   int64_t segments, channels, weights_row;
 };
 
 struct Kernels {
-  // Patches are given as one pointer per pixel, to `channels` numbers each. Point p of the result goes to
-  // v + p * v_point.
-  void (*input)(const float* const* pixels, int64_t channels, float* v, int64_t v_point);
+  int64_t panel;  // columns that are multiplied together
+  // Patches are given as one pointer per pixel, to `channels` numbers each. Datum d goes to v + d * v_datum.
+  void (*input)(const float* const* pixels, int64_t channels, float* v, int64_t v_datum);
   void (*multiply)(const Product& product);
   // Columns from `first` on. Gives the column it stopped at: all of them, or the first of those where a number is not
   // finite and `tile.direct` is null.
@@ -56,10 +76,10 @@ struct Kernels {
   void (*weights)(const float* w, int64_t w_tap, int64_t columns, float* u, int64_t u_point);
 };
 
-// For output tiles of `tile` x `tile`, 2 or 4. Null if the processor lacks what they are compiled for.
-const Kernels* Avx512Kernels(int tile);
-const Kernels* Avx2Kernels(int tile);
+// Null if the processor lacks what they are compiled for.
+const Kernels* Avx512Kernels(Method method);
+const Kernels* Avx2Kernels(Method method);
 
-inline constexpr Offer<Kernels, int> kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
+inline constexpr Offer<Kernels, Method> kOffers[] = {{"avx512", Avx512Kernels}, {"avx2", Avx2Kernels}};  // the best first
 
 }  // namespace collage::winograd

@@ -7,7 +7,7 @@
 namespace collage::winograd {
 
 Plan::Plan(std::string_view spec)
-    : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa, problem_.tile)), zeros_(problem_.channels) {
+    : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa, problem_.method)), zeros_(problem_.channels) {
   ChooseBlocks();
 }
 
@@ -54,7 +54,8 @@ void Plan::Convolve(const Arrays& given) const {
   together_ ? RunTogether(arrays, scratch + unpacked) : RunApart(arrays, scratch + unpacked);
 }
 
-// Weights arrive as [depth][3][3][channel][output channel], and leave as [group][point][depth][channel][of the group].
+// Weights arrive as [depth][3][3][channel][output channel], and leave as
+// [group][point][panel][depth][channel][of the panel].
 void Plan::Pack(const float* weights, float* packed) const {
   const Problem& p = problem_;
 #pragma omp parallel for collapse(2) num_threads(threads_)
@@ -62,10 +63,13 @@ void Plan::Pack(const float* weights, float* packed) const {
     for (int64_t channel = 0; channel < p.channels; ++channel)
       for (int64_t group = 0; group < groups(); ++group) {
         const int64_t start = GroupStart(group), columns = GroupSize(group), rows = p.kernel_depth * p.channels;
-        kernels_->weights(weights + (depth * 9 * p.channels + channel) * p.out_channels + start,
-                          p.channels * p.out_channels, columns,
-                          packed + p.points() * rows * start + (depth * p.channels + channel) * columns,
-                          rows * columns);
+        for (int64_t panel = 0; panel < columns; panel += kernels_->panel) {
+          const int64_t width = std::min(kernels_->panel, columns - panel);
+          kernels_->weights(weights + (depth * 9 * p.channels + channel) * p.out_channels + start + panel,
+                            p.channels * p.out_channels, width,
+                            packed + rows * (p.points() * start + panel) + (depth * p.channels + channel) * width,
+                            rows * columns);
+        }
       }
 }
 

@@ -17,7 +17,7 @@ struct Block {
   int64_t tile, tiles;    // the first and how many, counted over images, rows and columns
   int64_t depth, depths;  // of the output
   int64_t slice, slices;  // input depths
-  float *v, *m;           // [slice][point][tile][channel] and [point][depth][tile][channel of a group]
+  float *v, *m;           // [slice][datum][tile][channel] and [point][depth][tile][channel of a group]
 };
 
 struct Arrays {
@@ -27,7 +27,7 @@ struct Arrays {
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "2";  // of the layout of transformed weights and of the spec
+  static constexpr std::string_view kVersion = "3";  // of the layout of transformed weights and of the spec
 
   explicit Plan(std::string_view spec);
 
@@ -47,9 +47,9 @@ class Plan : public Step {
   int64_t GroupStart(int64_t group) const { return problem_.out_channels / kVector * group / groups() * kVector; }
   int64_t GroupSize(int64_t group) const { return GroupStart(group + 1) - GroupStart(group); }
 
-  // Distances in elements. The points of a block lie a little off powers of two, which would share few cache lines.
-  int64_t VPoint(int64_t tiles) const { return tiles * problem_.channels + kVector; }
-  int64_t VSlice(int64_t tiles) const { return problem_.points() * VPoint(tiles); }
+  // Distances in elements. What belongs together lies a little off powers of two, which would share few cache lines.
+  int64_t VDatum(int64_t tiles) const { return tiles * problem_.channels + kVector; }
+  int64_t VSlice(int64_t tiles) const { return problem_.data() * VDatum(tiles); }
   int64_t MPoint(int64_t rows, int64_t columns) const { return rows * columns + kVector; }
   int64_t MStart(int64_t rows, int64_t group) const {
     return problem_.points() * (rows * GroupStart(group) + group * kVector);

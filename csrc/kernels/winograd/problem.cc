@@ -1,7 +1,5 @@
 #include "problem.h"
 
-#include "kernels.h"
-
 namespace collage::winograd {
 
 Problem ParseProblem(std::string_view spec) {
@@ -12,7 +10,6 @@ Problem ParseProblem(std::string_view spec) {
   p.packs = op == "pack";
   const int64_t tile = tokens.Numbers("tile", 1, 0)[0];
   if (tile != 2 && tile != 4) Reject("tile=" + std::to_string(tile), "2 or 4");
-  p.tile = static_cast<int>(tile);
   const auto src = tokens.Numbers("src", 5, 1), dst = tokens.Numbers("dst", 5, 1);
   p.result_row = tokens.Row(dst[4]);
   const auto along_depth = tokens.Numbers("depth", 3, 1), pads = tokens.Numbers("pads", 3, -kLargest);
@@ -22,6 +19,9 @@ Problem ParseProblem(std::string_view spec) {
   p.out_depth = dst[1], p.out_height = dst[2], p.out_width = dst[3], p.out_channels = dst[4];
   p.kernel_depth = along_depth[0], p.stride_depth = along_depth[1], p.dilation_depth = along_depth[2];
   p.pad_depth = pads[0], p.pad_height = pads[1], p.pad_width = pads[2];
+  const bool doubled = p.up_height == 2 && p.up_width == 2 && p.pad_height % 2 != 0 && p.pad_width % 2 != 0;
+  p.method = tile == 2 ? Method::kTwo : doubled ? Method::kDoubled : Method::kFour;
+  p.sides = SidesOf(p.method);
   p.bias = tokens.Flag("bias"), p.add = tokens.Flag("add"), p.relu = tokens.Flag("relu");
   p.packed = tokens.Flag("packed");
   if (tokens.Has("isa")) p.isa = tokens.Take("isa");

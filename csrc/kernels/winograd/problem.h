@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "../../tokens.h"
+#include "kernels.h"
 
 namespace collage::winograd {
 
@@ -19,15 +20,21 @@ struct Problem {
   int64_t result_row;  // from a pixel of the result to the next
   int64_t kernel_depth, stride_depth, dilation_depth;
   int64_t pad_depth, pad_height, pad_width;  // before; negative crops
-  int tile;                                  // side of the squares of results made at a time: 2 or 4
+  Method method;
+  Sides sides;                               // of the method
   bool bias, add, relu;                      // what follows, in this order
   bool packed;                               // the weights are given transformed too
   bool packs;                                // the weights are all there is to do
   std::string isa;                           // which kernels, "avx512" or "avx2"; else the best
 
-  int64_t points() const { return (tile + 2) * (tile + 2); }
-  int64_t tiles_high() const { return (out_height + tile - 1) / tile; }
-  int64_t tiles_wide() const { return (out_width + tile - 1) / tile; }
+  int64_t pixels_of_patch() const { return sides.pixels * sides.pixels; }
+  int64_t data() const { return sides.data * sides.data; }
+  int64_t points() const { return sides.points * sides.points; }
+  int64_t datum_at(int64_t point) const {
+    return sides.data_at[point / sides.points] * sides.data + sides.data_at[point % sides.points];
+  }
+  int64_t tiles_high() const { return (out_height + sides.tile - 1) / sides.tile; }
+  int64_t tiles_wide() const { return (out_width + sides.tile - 1) / sides.tile; }
   int64_t tiles() const { return batch * tiles_high() * tiles_wide(); }  // of one depth
 
   // Elements.

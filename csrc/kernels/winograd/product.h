@@ -5,11 +5,16 @@
 // and fewer at a time keep it small. The part of `b` in use also fits into the fastest cache then.
 constexpr int64_t kSummands = 64;
 
+// Columns that a step multiplies at once: they lie together.
+constexpr int64_t kPanel = Vec::kColumns * Vec::kLanes;
+
 // As many sums as there are registers besides those for a row of `b` and an element of `a`.
 template <int Columns>
 constexpr int kMaxRows = Vec::kSums / Columns < 8 ? Vec::kSums / Columns : 8;
 
 struct Part {
+  const float* b;  // at the first column
+  int64_t b_row;
   int64_t row, column, channel, channels;  // the first row, column and channel
 };
 
@@ -23,9 +28,10 @@ void Multiply(const Product& p, const Part& part) {
 
   for (int64_t segment = 0; segment < p.segments; ++segment) {
     const float* a = p.a + segment * p.a_segment + part.row * p.a_row + part.channel;
-    const float* b = p.b + (segment * p.channels + part.channel) * p.columns + part.column;
+    const float* b = part.b + (segment * p.channels + part.channel) * part.b_row;
 #pragma GCC unroll 2
-    for (int64_t c = 0; c < part.channels; ++c, ++a, b += p.columns) {
+    for (int64_t c = 0; c < part.channels; ++c, ++a, b += part.b_row) {
+      __builtin_prefetch(b + 16 * part.b_row, 0, 3);
       Vec::T b_row[Columns];
 #pragma GCC unroll 16
       for (int j = 0; j < Columns; ++j) b_row[j] = Vec::Load(b + j * Vec::kLanes);
@@ -59,12 +65,15 @@ constexpr std::array<MultiplyRows, sizeof...(Rows)> RowKernels(std::index_sequen
 template <int Columns>
 void MultiplyColumns(const Product& p, int64_t column) {
   static constexpr auto kernels = RowKernels<Columns>(std::make_index_sequence<kMaxRows<Columns>>());
+  const int64_t before = column % kPanel;
+  const float* b = p.b + (column / kPanel) * p.b_panel + before;
+  const int64_t b_row = std::min<int64_t>(kPanel, p.columns - (column - before));
   const int64_t steps = (p.rows + kMaxRows<Columns> - 1) / kMaxRows<Columns>;
   const int64_t most = std::max(kSummands / std::max<int64_t>(p.segments, 1), int64_t{kVector});
   for (int64_t channel = 0; channel < p.channels; channel += most)
     for (int64_t step = 0; step < steps; ++step) {
       const int64_t row = p.rows * step / steps, end = p.rows * (step + 1) / steps;
-      kernels[end - row - 1](p, {row, column, channel, std::min(most, p.channels - channel)});
+      kernels[end - row - 1](p, {b, b_row, row, column, channel, std::min(most, p.channels - channel)});
     }
 }
 

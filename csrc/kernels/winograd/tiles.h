@@ -1,32 +1,35 @@
-// Patches in, tiles out, for one tile size. Included once per instruction set, inside its namespace, after `Vec`.
+// Patches in, tiles out, for one method. Included once per instruction set, inside its namespace, after `Vec`.
 
-template <int Size>
+template <Method method>
 struct Tiles {
-  static constexpr int kPoints = Size + 2, kPatch = kPoints * kPoints;
-  using Line = Transform<Size>;
+  static constexpr Sides kSides = SidesOf(method);
+  static constexpr int kSize = kSides.tile, kPixels = kSides.pixels, kData = kSides.data, kPoints = kSides.points;
+  using Line = Transform<method>;
 
-  static void Input(const float* const* pixels, int64_t channels, float* v, int64_t v_point) {
+  static void Input(const float* const* pixels, int64_t channels, float* v, int64_t v_datum) {
+    static_assert(kData == kPixels);  // a line is transformed where it is
+    constexpr int kNew = kPixels - 2;  // columns of the tile to the right that this one does not have
     for (int64_t c = 0; c < channels; c += Vec::kLanes) {
-      Vec::T d[kPatch];
+      Vec::T d[kData * kData];
 #pragma GCC unroll 8
-      for (int x = 0; x < kPoints; ++x) {
-        Vec::T column[kPoints];
+      for (int x = 0; x < kPixels; ++x) {
+        Vec::T column[kPixels];
 #pragma GCC unroll 8
-        for (int y = 0; y < kPoints; ++y) {
-          const float* pixel = pixels[y * kPoints + x] + c;
+        for (int y = 0; y < kPixels; ++y) {
+          const float* pixel = pixels[y * kPixels + x] + c;
           column[y] = Vec::Load(pixel);
-          // What the tile to the right will read and this one does not; the processor does not see so many streams.
-          if (x >= 2) __builtin_prefetch(pixel + Size * channels);
+          // What the tile to the right will read; the processor does not see so many streams.
+          if (x >= 2) __builtin_prefetch(pixel + kNew * channels);
         }
         Line::Input(column, column);
 #pragma GCC unroll 8
-        for (int y = 0; y < kPoints; ++y) d[y * kPoints + x] = column[y];
+        for (int y = 0; y < kData; ++y) d[y * kData + x] = column[y];
       }
 #pragma GCC unroll 8
-      for (int y = 0; y < kPoints; ++y) {
-        Line::Input(d + y * kPoints, d + y * kPoints);
+      for (int y = 0; y < kData; ++y) {
+        Line::Input(d + y * kData, d + y * kData);
 #pragma GCC unroll 8
-        for (int x = 0; x < kPoints; ++x) Vec::Store(v + (y * kPoints + x) * v_point + c, d[y * kPoints + x]);
+        for (int x = 0; x < kData; ++x) Vec::Store(v + (y * kData + x) * v_datum + c, d[y * kData + x]);
       }
     }
   }
@@ -45,18 +48,18 @@ struct Tiles {
 
   static int64_t Output(const Tile& tile, int64_t first) {
     for (int64_t k = first; k < tile.columns; k += Vec::kLanes) {
-      Vec::T half[Size * kPoints], out[Size * Size];
+      Vec::T half[kSize * kPoints], out[kSize * kSize];
 #pragma GCC unroll 8
       for (int x = 0; x < kPoints; ++x) {
-        Vec::T column[kPoints], short_column[Size];
+        Vec::T column[kPoints], short_column[kSize];
 #pragma GCC unroll 8
         for (int y = 0; y < kPoints; ++y) column[y] = Vec::Load(tile.m + (y * kPoints + x) * tile.m_point + k);
         Line::Output(column, short_column);
 #pragma GCC unroll 8
-        for (int y = 0; y < Size; ++y) half[y * kPoints + x] = short_column[y];
+        for (int y = 0; y < kSize; ++y) half[y * kPoints + x] = short_column[y];
       }
 #pragma GCC unroll 8
-      for (int y = 0; y < Size; ++y) Line::Output(half + y * kPoints, out + y * Size);
+      for (int y = 0; y < kSize; ++y) Line::Output(half + y * kPoints, out + y * kSize);
 
       Vec::T zero = Vec::All(0);  // stays so unless a number is not finite
 #pragma GCC unroll 16
@@ -74,7 +77,7 @@ struct Tiles {
   static INLINE void Store(const Tile& tile, int64_t k, const Vec::T* out) {
     const Vec::T bias = tile.bias != nullptr ? Vec::Load(tile.bias + k) : Vec::All(-0.f);
 #pragma GCC unroll 16
-    for (int pixel = 0; pixel < Size * Size; ++pixel) {
+    for (int pixel = 0; pixel < kSize * kSize; ++pixel) {
       const int64_t at = tile.at[pixel];
       if (at < 0) continue;
       Vec::T value = out[pixel] + bias;
@@ -88,13 +91,13 @@ struct Tiles {
 
   // By the definition of a convolution: exact where numbers are infinite or NaN, and slow.
   static __attribute__((noinline)) void Directly(const Direct& direct, int64_t k, Vec::T* out) {
-    for (int pixel = 0; pixel < Size * Size; ++pixel) {
+    for (int pixel = 0; pixel < kSize * kSize; ++pixel) {
       const float* w = direct.weights + k;
       Vec::T sum = Vec::All(0);
       for (int64_t segment = 0; segment < direct.segments; ++segment)
         for (int tap = 0; tap < 9; ++tap) {
-          const int y = pixel / Size + tap / 3, x = pixel % Size + tap % 3;
-          const float* source = direct.pixels[segment * kPatch + y * kPoints + x];
+          const int y = Line::Pixel(pixel / kSize + tap / 3), x = Line::Pixel(pixel % kSize + tap % 3);
+          const float* source = direct.pixels[segment * kPixels * kPixels + y * kPixels + x];
           for (int64_t c = 0; c < direct.channels; ++c, w += direct.weights_row)
             sum = Vec::MulAdd(Vec::All(source[c]), Vec::Load(w), sum);
         }
@@ -103,8 +106,13 @@ struct Tiles {
   }
 };
 
-const Kernels* KernelsFor(int tile) {
-  static constexpr Kernels kTwo = {Tiles<2>::Input, MultiplyAll, Tiles<2>::Output, Tiles<2>::Weights};
-  static constexpr Kernels kFour = {Tiles<4>::Input, MultiplyAll, Tiles<4>::Output, Tiles<4>::Weights};
-  return tile == 2 ? &kTwo : tile == 4 ? &kFour : nullptr;
+template <Method method>
+constexpr Kernels kKernels = {kPanel, Tiles<method>::Input, MultiplyAll, Tiles<method>::Output, Tiles<method>::Weights};
+
+const Kernels* KernelsFor(Method method) {
+  switch (method) {
+    case Method::kTwo: return &kKernels<Method::kTwo>;
+    case Method::kFour: return &kKernels<Method::kFour>;
+    default: return &kKernels<Method::kDoubled>;
+  }
 }
