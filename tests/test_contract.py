@@ -77,6 +77,9 @@ CASES: dict[str, tuple[Case, ...]] = {
         case(lambda x, w: conv(x, w, 16), array(2, 7, 9, 16), array(3, 3, 1, 16), name="depthwise"),
     ),
     "winograd": (case(lambda x, w: jax.nn.relu(conv(x, w)), array(1, 9, 11, 32), array(3, 3, 32, 16), name="3x3"),),
+    "narrow_conv": (
+        case(lambda x, w: jnp.clip(conv(x, w), -1.0, 2.0), array(2, 9, 11, 24), array(3, 3, 24, 3), name="to an image"),
+    ),
     "fused_attention": (
         case(attention, *[array(2, 9, 48)] * 3, name="heads split and joined"),
         case(masked, *[array(2, 3, 9, 8)] * 3, array(9, 9), name="with a mask"),

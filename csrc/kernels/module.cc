@@ -4,6 +4,7 @@
 #include "concat/plan.h"
 #include "grouped/plan.h"
 #include "kernel_module.h"
+#include "narrow/plan.h"
 #include "pools/plan.h"
 #include "rows/plan.h"
 #include "separable/plan.h"
@@ -20,6 +21,8 @@ PYBIND11_MODULE(_kernels, module) {
                                      [] { return std::string("any"); });
   KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
                                       [] { return InstructionSet(grouped::kOffers); });
+  KernelModule<narrow::Plan>::Define(library("narrow", "convolutions to few channels"), "collage_narrow_v1",
+                                     [] { return InstructionSet(sgemm::kOffers); });
   KernelModule<pools::Plan>::Define(library("pools", "gradients of pooling"), "collage_pools_v1",
                                     [] { return std::string("any"); });
   KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows"), "collage_rows_v1",

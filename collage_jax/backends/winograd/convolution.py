@@ -1,8 +1,8 @@
 """Which convolutions can be run, and how the kernels see them.
 
 Winograd's F(m x m, 3x3) makes m x m results from (m + 2) x (m + 2) products per pair of channels, where the definition
-takes 9 m^2: 2.25 times as many for m = 2, 4 times for m = 4. After nearest upsampling by 2, with odd padding, patches are
-doubled: 5 x 5 products make 4 x 4 results, 5.8 times fewer, and as exactly as for m = 2.
+takes 9 m^2: 2.25 times as many for m = 2, 4 times for m = 4. After nearest upsampling by 2, with odd padding, patches
+are doubled: 5 x 5 products make 4 x 4 results, 5.8 times fewer, and as exactly as for m = 2.
 
 Errors. With unit roundoff u = 6e-8, a sum of n products is off by at most about u (64 + n / 64 + 20) a S. 64
 products are summed at a time and then those sums; the transforms round about 20 times in a row; S is n times the
