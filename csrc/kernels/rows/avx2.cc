@@ -25,7 +25,6 @@ namespace {
 #include "../avx2.h"
 
 struct Vec : Vectors {
-  static INLINE T Only(Mask mask, T value) { return _mm256_and_ps(_mm256_castsi256_ps(mask), value); }
   static INLINE T Where(Mask mask, T value, T other) {
     return _mm256_blendv_ps(other, value, _mm256_castsi256_ps(mask));
   }

@@ -25,7 +25,6 @@ namespace {
 #include "../avx512.h"
 
 struct Vec : Vectors {
-  static INLINE T Only(Mask mask, T value) { return _mm512_maskz_mov_ps(mask, value); }
   static INLINE T Where(Mask mask, T value, T other) { return _mm512_mask_mov_ps(other, mask, value); }
   static INLINE T Round(T x) {
     return _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
