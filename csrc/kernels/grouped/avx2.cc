@@ -32,7 +32,8 @@ struct Vec : Vectors {
     return _mm256_and_si256(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(-group));
   }
   static INLINE Index NextIndex(Index index) { return _mm256_add_epi32(index, _mm256_set1_epi32(1)); }
-  static INLINE T Permute(T value, Index index) { return _mm256_permutevar8x32_ps(value, index); }
+  // Groups of 2 or 4: they stay within halves of a register, across which some processors are slow.
+  static INLINE T Permute(T value, Index index) { return _mm256_permutevar_ps(value, index); }
 };
 
 #include "convolve.h"

@@ -72,12 +72,13 @@ void Plan::CopyRow(const float* row, int64_t channels, float* to) const {
   const Problem& p = problem_;
   Copying copying{};
   copying.step = p.strides[1] * p.channels, copying.next = p.src[1] * p.channels, copying.relu = p.relu;
-  for (int64_t left = channels; left > 0; left -= kernels_->lanes, row += kernels_->lanes, to += chunk_size_)
+  copying.chunk = chunk_size_;
+  for (int64_t left = channels; left > 0; left -= kBlock, row += kBlock, to += kBlock / kernels_->lanes * chunk_size_)
     for (const Phase& phase : layout_.phases) {
       copying.from = row + (phase.column + phase.first * p.strides[1]) * p.channels;
       copying.to = to + (phase.start + phase.first) * kernels_->lanes;
       copying.pixels = phase.end - phase.first;
-      copying.lanes = left;
+      copying.channels = left;
       kernels_->copy(copying);
     }
 }

@@ -36,13 +36,14 @@ struct Row {
   float* result;
 };
 
-// Some pixels of a chunk of a phase.
+// Some pixels of a phase, a block of channels at most.
 struct Copying {
   const float* from;
-  int64_t pixels, step, lanes;  // the channels from `lanes` on become zero
-  int64_t next;                 // from a pixel to what is brought near meanwhile
+  int64_t pixels, step, channels;  // those of a vector from `channels` on become zero
+  int64_t next;                    // from a pixel to what is brought near meanwhile
   bool relu;
   float* to;
+  int64_t chunk;  // from one vector of channels to the next
 };
 
 struct Kernels {

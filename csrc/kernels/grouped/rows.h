@@ -24,14 +24,21 @@ void Convolve(const Row& row) {
   row.group < Vec::kLanes ? ConvolveRow<Meet::kPermuted>(row) : ConvolveRow<Meet::kSame>(row);
 }
 
+// All that a pixel has in a line of the cache at once: pixels are often so far apart that few lines of them stay.
 void Copy(const Copying& c) {
-  const Vec::Mask lanes = Vec::First(c.lanes);
+  constexpr int kVectors = kBlock / Vec::kLanes;
+  Vec::Mask lanes[kVectors];
+  for (int v = 0; v < kVectors; ++v) lanes[v] = Vec::First(c.channels - v * Vec::kLanes);
   const float* from = c.from;
   float* to = c.to;
   for (int64_t left = c.pixels; left > 0; --left, from += c.step, to += Vec::kLanes) {
     __builtin_prefetch(from + c.next);
-    const Vec::T pixel = Vec::Load(from, lanes);
-    Vec::Store(to, c.relu ? Vec::Max(Vec::All(0), pixel) : pixel);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      if (v > 0 && c.channels <= v * Vec::kLanes) break;
+      const Vec::T pixel = Vec::Load(from + v * Vec::kLanes, lanes[v]);
+      Vec::Store(to + v * c.chunk, c.relu ? Vec::Max(Vec::All(0), pixel) : pixel);
+    }
   }
 }
 
