@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from instruction_sets import skip_unless_onednn_takes
 from jax import lax
 
 from collage_jax.backends.base import Unsupported
@@ -225,6 +226,8 @@ def test_batch_norm_becomes_part_of_the_convolution() -> None:
 )
 @pytest.mark.parametrize("dtype", [F32, BF16])
 def test_kinds_of_convolution_are_supported(x: Any, w: Any, options: dict[str, Any], dtype: Any) -> None:
+    skip_unless_onednn_takes(dtype)
+
     def fun(x: Any, w: Any) -> Any:
         return jax.nn.relu(TAILS["bias"](_conv(x, w, **options), 1 if "NCHW" in str(options) else x.ndim - 1))
 
@@ -318,6 +321,8 @@ def test_a_mask_over_some_batch_dimensions_is_fused() -> None:
 
 
 def test_a_product_is_stored_in_bfloat16() -> None:
+    skip_unless_onednn_takes(BF16)
+
     def fun(x: Any, w: Any, b: Any) -> Any:
         return (lax.dot_general(x, w, (((1,), (0,)), ((), ())), preferred_element_type=F32) + b).astype(BF16)
 
@@ -498,6 +503,7 @@ _BOUNDS = [jax.nn.relu6, lambda y: jnp.clip(y, -1, 1), lambda y: jnp.maximum(y, 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("activation", _BOUNDS)
 def test_bounds_at_the_end_keep_nan(activation: Any, special: float, dtype: Any) -> None:
+    skip_unless_onednn_takes(dtype)
     x, w = normal((8, 16), dtype).at[2, 3].set(special), normal((16, 32), dtype)
     (region,) = [r for r in accepted(graph_of(lambda x, w: activation(x @ w), x, w)).values() if len(r.nodes) > 1][-1:]
     check_region(region, lambda v: {x.shape: x, w.shape: w}[v.shape])
@@ -528,6 +534,7 @@ def test_a_function_that_is_not_that_of_jax_is_refused_with_the_reason(name: str
     ids=["pooling", "over space", "over channels"],
 )
 def test_the_maximum_of_minus_infinity_alone_is_minus_infinity(fun: Any, dtype: Any) -> None:
+    skip_unless_onednn_takes(dtype)
     x = normal((2, 8, 8, 16), dtype).at[0, :, :5].set(-jnp.inf).at[1, :, :, 3:].set(-jnp.inf).at[1, 0].set(-jnp.inf)
     regions = accepted(graph_of(fun, x))
     assert regions

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from instruction_sets import skip_unless_onednn_takes
 
 from collage_jax.backends.onednn import library
 
@@ -125,6 +126,7 @@ CONVOLUTIONS = {
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolution_matches_jax_with_weights_in_every_form(name):
     conv = Convolution(**CONVOLUTIONS[name])
+    skip_unless_onednn_takes(conv.dtype)
     rtol = 2e-2 if conv.dtype == "bfloat16" else 2e-5
     plain, packed = conv.weights(), conv.weights("any")
     for spec, weights in [
@@ -159,6 +161,7 @@ def test_transposed_convolution_matches_jax(stride):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("a", "b"), [((7, 20), (20, 9)), ((3, 7, 20), (1, 20, 9)), ((2, 3, 5, 8), (2, 3, 8, 4))])
 def test_matmul_with_bias_matches_jax(a, b, dtype):
+    skip_unless_onednn_takes(dtype)
     x, w = random(*a, dtype=dtype), random(*b, dtype=dtype, seed=1)
     bias = random(*[1] * (len(a) - 1), b[-1], seed=2, dtype=dtype)
     want = jnp.matmul(x, w, precision="highest", preferred_element_type="float32") + bias.astype("float32")

@@ -146,7 +146,7 @@ ELEMENTWISE = {
     "sin": jnp.sin,
     "third power": lambda x: x**3,
     "truth": lambda x: jnp.where((x > 0) & ~(x > 1) | (x < -1), 1.0, x),
-    "integers": lambda x: jnp.where(x > 0, 3, -2) * jnp.int32(5) + jnp.int32(1),
+    "integers": lambda x: (x > 0).astype(jnp.int32) * jnp.int32(5) + jnp.int32(1),
 }
 
 
@@ -239,6 +239,7 @@ def test_layer_norm_and_attention_are_jax_s():
         (jax.nn.elu, (normal(5),), "expm1"),
         (jnp.log1p, (normal(5) ** 2,), "log1p"),
         (lambda x: x.astype(jnp.int32), (normal(5),), "out of range"),
+        (lambda x: jnp.where(x > 0, 3, -2), (normal(5),), "between floating-point numbers, got int32"),
         (lambda x: x[:0] * 2.0, (normal(5),), "not empty"),
         (lambda x: lax.pad(x, jnp.float32(0), ((-1, 0, 0),)), (normal(5),), "not negative"),
         (

@@ -40,18 +40,19 @@ PROGRAM = textwrap.dedent("""
     jax.monitoring.register_event_listener(lambda event, **_: hits.append(event.endswith("/cache_hits")))
     backends = [backend for backend in registry.usable(None)[0] if backend.kind == "kernel-library"]
 
-    def network(x, dense, grouped, pointwise, head):
+    def network(x, dense, grouped, pointwise, mask, head):
         def conv(x, w, groups=1):
             dims = ("NHWC", "HWIO", "NHWC")
             return jax.lax.conv_general_dilated(
                 x, w, (1, 1), "SAME", dimension_numbers=dims, feature_group_count=groups
             )
         x = jax.nn.relu(conv(jax.nn.relu(conv(x, dense)), grouped, 8))
-        x = jnp.cumsum(jax.nn.relu(conv(x, pointwise)), 1).reshape(2, 72, 32)
+        x = jnp.cumsum(jax.nn.relu(conv(x, pointwise)), 1)
+        x = (x * jnp.tanh(conv(x, mask).sum(-1, keepdims=True))).reshape(2, 72, 32)
         x = jax.nn.softmax(x @ x.mT * 0.01) @ x
         return jax.nn.softmax(x.mean(1) @ head)
 
-    shapes = (1, 12, 12, 32), (3, 3, 32, 32), (3, 3, 4, 32), (1, 1, 32, 32), (32, 16)
+    shapes = (1, 12, 12, 32), (3, 3, 32, 32), (3, 3, 4, 32), (1, 1, 32, 32), (3, 3, 32, 4), (32, 16)
     args = [jnp.asarray(np.random.default_rng(i).standard_normal(s) * 0.2, jnp.float32) for i, s in enumerate(shapes)]
     graph = recognise(trace_function(network, *args))
     parts = split(graph, graph.inputs[1:])

@@ -96,6 +96,9 @@ def _convert(model: Model, x: Any, node: Node) -> Any:
 def _select(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Tensor]:
     if node.inputs[0].dtype != np.bool_ or len(inputs) != 3:
         raise Refused("a choice is between two arrays by truth values")
+    if node.out.dtype != np.float32:
+        # OpenVINO 2026.4 takes one of the two everywhere, on processors without AVX-512.
+        raise Refused(f"a choice is between floating-point numbers, got {node.out.dtype}")
     (which, no, yes), order = aligned(model, inputs)
     return [Tensor(model.node("select", which, yes, no), order)]
 
