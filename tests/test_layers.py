@@ -37,6 +37,7 @@ LAYERS = (
     "backends.source",
     "backends.base",
     "backends.own_kernels",
+    "backends.packed_weights",
     "backends.discovery",
     "backends",
     "candidates",
@@ -85,7 +86,7 @@ COMPAT = "_compat"
 PRIVATE = ("jax._src", "jax.core", "jax.extend", "jax.interpreters", "jaxlib")
 
 #: Modules beside the backends that are none.
-NO_BACKENDS = {"base", "source", "own_kernels", "discovery", "registry", "xla"}
+NO_BACKENDS = {"base", "source", "own_kernels", "packed_weights", "discovery", "registry", "xla"}
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from instruction_sets import skip_without
 from jax import lax
 
 from collage_jax.backends import own_kernels
-from collage_jax.backends.narrow_conv import BACKEND
-from collage_jax.backends.narrow_conv.kernel import STEP, TARGET
+from collage_jax.backends.narrow_conv import BACKEND, STEP, TARGET
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -55,7 +54,7 @@ def longest(fun, *args):
 
 
 def results(region, arrays):
-    """With the weights packed in each call, once before, and with room after each pixel of the result."""
+    """With the weights packed in each call, and once before."""
     run = BACKEND.emit(region)
     assert isinstance(run, NativeCall)
     yield jax.jit(run)(*arrays)

@@ -16,8 +16,9 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ..base import PreparedKernel, Unsupported
 from ..own_kernels import OwnKernels, load
+from ..packed_weights import Library, packed_once, packing
 from .convolution import Convolution, plan
-from .kernel import SEPARABLE_STEP, STEP, kernel, prepared_kernel, prepared_separable, separable
+from .kernel import SEPARABLE_STEP, STEP, TARGET, prepared_separable, separable
 from .tail import extend, preceded
 
 
@@ -40,7 +41,7 @@ class Grouped(OwnKernels[Convolution]):
     def kernel(self, module: ModuleType, work: Convolution, region: Region) -> Callable[..., Any]:
         if work.pointwise is not None:
             return separable(work, region, module.version(), _separable_module())
-        return kernel(work, region, module.version())
+        return packing(work, region, Library(TARGET, STEP, module.version()))
 
     def prepared_kernel(
         self, module: ModuleType, work: Convolution, region: Region, frozen: frozenset[Value]
@@ -52,7 +53,7 @@ class Grouped(OwnKernels[Convolution]):
                 return None
             return prepared_separable(work, region, frozen, module, _separable_module())
         size = module.packed_size(f"op=pack {work.spec(packed=True)}")
-        return prepared_kernel(work, region, frozen, module.version(), size)
+        return packed_once(work, region, frozen, Library(TARGET, STEP, module.version()), size)
 
 
 def _separable_module() -> ModuleType:

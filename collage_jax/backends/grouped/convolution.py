@@ -60,6 +60,11 @@ class Convolution:
         return "+".join(self.labels)
 
     @property
+    def tail(self) -> tuple[Value, ...]:
+        """Operands of what follows."""
+        return tuple(v for v in (self.bias, self.summand) if v is not None)
+
+    @property
     def is_bounded(self) -> bool:
         return (self.low, self.high) != (-inf, inf)
 

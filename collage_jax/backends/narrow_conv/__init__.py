@@ -2,7 +2,6 @@
 
 convolution    node -> convolution as the kernels see it, or why they cannot run it
 tail           convolution + what follows it -> longer convolution
-kernel         convolution -> callable
 """
 
 from __future__ import annotations
@@ -16,9 +15,14 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ..base import PreparedKernel, Unsupported
 from ..own_kernels import OwnKernels
+from ..packed_weights import Library, packed_once, packing
 from .convolution import Convolution, plan
-from .kernel import STEP, kernel, prepared_kernel
 from .tail import extend
+
+TARGET = "collage_narrow_v1"
+
+#: The extension, whose kernels can be steps of a program.
+STEP = "_kernels.narrow"
 
 
 class NarrowConv(OwnKernels[Convolution]):
@@ -35,7 +39,7 @@ class NarrowConv(OwnKernels[Convolution]):
         return extend(graph, work, inside)
 
     def kernel(self, module: ModuleType, work: Convolution, region: Region) -> Callable[..., Any]:
-        return kernel(work, region, module.version())
+        return packing(work, region, Library(TARGET, STEP, module.version()))
 
     def prepared_kernel(
         self, module: ModuleType, work: Convolution, region: Region, frozen: frozenset[Value]
@@ -43,7 +47,7 @@ class NarrowConv(OwnKernels[Convolution]):
         if work.weights not in frozen:
             return None
         size = module.packed_size(f"op=pack {work.spec(packed=True)}")
-        return prepared_kernel(work, region, frozen, module.version(), size)
+        return packed_once(work, region, frozen, Library(TARGET, STEP, module.version()), size)
 
 
 BACKEND = NarrowConv()

@@ -48,6 +48,11 @@ class Convolution:
         return "+".join(self.labels)
 
     @property
+    def tail(self) -> tuple[Value, ...]:
+        """Operands of what follows."""
+        return () if self.bias is None else (self.bias,)
+
+    @property
     def is_bounded(self) -> bool:
         return (self.low, self.high) != (-inf, inf)
 
