@@ -9,6 +9,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from math import inf, isnan
 from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -151,6 +152,25 @@ def refused_arrays(node: Node) -> Unsupported | None:
     if node.params.get("out_sharding") is not None:
         return Unsupported("the result's sharding is prescribed")
     return None
+
+
+def bounds(node: Node, value: Value) -> tuple[str, float, float] | None:
+    """What ``node`` is called that keeps ``value`` at least at a number and at most at another, and the two.
+
+    None for any other node, and if a number is NaN or not one of the program.
+    """
+    if node.op in ("relu", "relu6"):
+        return node.op, 0.0, inf if node.op == "relu" else 6.0
+    if node.op == "clip":
+        low, high = float(node.params["min"]), float(node.params["max"])
+    elif node.op == "clamp" and node.inputs[1] is value:
+        first, _, last = node.inputs
+        if not isinstance(first, Constant) or not isinstance(last, Constant):
+            return None
+        low, high = float(np.asarray(first.val)), float(np.asarray(last.val))
+    else:
+        return None
+    return None if isnan(low) or isnan(high) else ("clip", low, high)
 
 
 def precisions(node: Node) -> tuple[Any, ...]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import inf, isnan
-
-import numpy as np
 
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, vector
+from ..own_kernels import bounds
 from .convolution import Convolution, pointwise
 
 _ADDS = ("add", "add_any")
@@ -34,11 +32,9 @@ def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | Non
         return _separable(conv, node)
     if node.out.shape != conv.result.shape or node.out.dtype != conv.result.dtype:
         return None
-    if node.op in ("relu", "relu6", "clip"):
-        bounds = {"relu": (0.0, inf), "relu6": (0.0, 6.0)}.get(node.op) or (node.params["min"], node.params["max"])
-        return _bounded(conv, node.op, (node,), *map(float, bounds))
-    if node.op == "clamp":
-        return _clamped(conv, node)
+    if (found := bounds(node, conv.result)) is not None:
+        label, low, high = found
+        return conv.followed_by(label, (node,), low=low, high=high)
     if node.op not in _ADDS or node.inputs.count(conv.result) != 1:
         return None
     return _plus(graph, conv, node, node.inputs[1 if node.inputs[0] is conv.result else 0], inside)
@@ -63,15 +59,3 @@ def _plus(graph: Graph, conv: Convolution, node: Node, other: Value, inside: Ins
     if other.shape != conv.result.shape or isinstance(other, Constant):
         return None
     return conv.followed_by("sum", (node,), summand=other)
-
-
-def _bounded(conv: Convolution, label: str, nodes: tuple[Node, ...], low: float, high: float) -> Convolution | None:
-    """``conv`` at least ``low``, then at most ``high``."""
-    return None if isnan(low) or isnan(high) else conv.followed_by(label, nodes, low=low, high=high)
-
-
-def _clamped(conv: Convolution, node: Node) -> Convolution | None:
-    low, value, high = node.inputs
-    if value is not conv.result or not isinstance(low, Constant) or not isinstance(high, Constant):
-        return None
-    return _bounded(conv, "clip", (node,), float(np.asarray(low.val)), float(np.asarray(high.val)))

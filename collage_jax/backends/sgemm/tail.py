@@ -8,6 +8,7 @@ import numpy as np
 
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, number, vector
+from ..own_kernels import bounds
 from .product import Product
 
 _ADDS = ("add", "add_any")
@@ -23,11 +24,9 @@ def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
         return None
     if node.out.shape != product.result.shape or node.out.dtype != product.result.dtype:
         return None
-    if node.op in ("relu", "relu6", "clip"):
-        bounds = {"relu": (0.0, inf), "relu6": (0.0, 6.0)}.get(node.op) or (node.params["min"], node.params["max"])
-        return _bounded(product, node.op, (node,), *map(float, bounds))
-    if node.op == "clamp":
-        return _clamped(product, node)
+    if (found := bounds(node, product.result)) is not None:
+        label, low, high = found
+        return _bounded(product, label, (node,), low, high)
     if node.op not in (*_ADDS, "mul", "div", "max", "min") or node.inputs.count(product.result) != 1:
         return None
     other = node.inputs[1 if node.inputs[0] is product.result else 0]
@@ -64,15 +63,6 @@ def _bounded(product: Product, label: str, nodes: tuple[Node, ...], low: float, 
     if isnan(low) or isnan(high) or product.high != inf or (low != -inf and product.low != -inf):
         return None
     return product.followed_by(label, nodes, low=max(low, product.low), high=high)
-
-
-def _clamped(product: Product, node: Node) -> Product | None:
-    low, value, high = node.inputs
-    if value is not product.result:
-        return None
-    if not isinstance(low, Constant) or not isinstance(high, Constant):
-        return None
-    return _bounded(product, "clip", (node,), float(np.asarray(low.val)), float(np.asarray(high.val)))
 
 
 def _scaled(product: Product, node: Node, nodes: tuple[Node, ...], factor: float) -> Product | None:
