@@ -20,6 +20,7 @@ from collage_jax.graph.ir import Value
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, reduction_length, relative_error, tolerance
+from collage_jax.measure.conditioning import nudged
 from collage_jax.measure.inputs import DISTRIBUTIONS, draw
 from collage_jax.measure.race import BrokeDown, quartile_spread, race
 from collage_jax.measure.regions import measure
@@ -92,6 +93,47 @@ def test_where_xla_is_slow_it_only_runs_to_be_compared_with(monkeypatch):
     assert costs["good"].median_us < costs["xla"].median_us
     assert costs["xla"].median_us > 5e4
     assert len(runs) == 2
+
+
+def sine_of_sums(x, w):
+    return jnp.sin(SCALE * (x @ w))
+
+
+#: Makes sums of wide inputs angles of up to some hundred turns: sines of them hang on the last digits.
+SCALE = 1e-4
+
+
+def test_where_last_digits_decide_kernels_may_differ_as_xla_does_from_itself():
+    def other_order(kernel):
+        return lambda x, w: (jnp.sin(SCALE * (x[:, :32] @ w[:32] + x[:, 32:] @ w[32:])),)
+
+    x, w = jax.ShapeDtypeStruct((48, 64), jnp.float32), jax.ShapeDtypeStruct((64, 48), jnp.float32)
+    graph = trace_function(sine_of_sums, x, w)
+    usual = tolerance(Region.of(graph, graph.nodes))
+    cost = costs_of(sine_of_sums, (x, w), Fake(wants=whole, change=other_order))["fake"]
+    assert isinstance(cost, Measured)
+    assert usual < cost.error < 16 * usual
+
+
+def test_where_last_digits_decide_wrong_numbers_are_still_found():
+    def wrong(kernel):
+        return lambda x, w: (kernel(x, w)[0].at[3, 5].add(1e-3),)
+
+    x, w = jax.ShapeDtypeStruct((48, 64), jnp.float32), jax.ShapeDtypeStruct((64, 48), jnp.float32)
+    cost = costs_of(sine_of_sums, (x, w), Fake(wants=whole, change=wrong))["fake"]
+    assert isinstance(cost, Failed)
+    assert cost.stage == "verify"
+
+
+def test_nudged_numbers_are_one_unit_in_the_last_place_apart():
+    given = [jnp.full((3, 70), 2.0), jnp.arange(4), jnp.full(5, 1 + 1j, jnp.complex64), jnp.ones(9, jnp.bfloat16)]
+    got = nudged(given)
+    assert [a.dtype for a in got] == [a.dtype for a in given]
+    eps = np.finfo(np.float32).eps
+    assert set(np.unique(np.asarray(got[0]) / 2)) == {1 - np.float32(eps), 1 + np.float32(eps)}
+    np.testing.assert_array_equal(got[1], given[1])
+    assert np.all(np.asarray(got[2]) != np.asarray(given[2]))
+    assert np.all(np.asarray(got[3]) != np.asarray(given[3]))
 
 
 def test_wrong_numbers_are_not_timed():

@@ -12,6 +12,9 @@ from ..graph.ir import Node
 from ..graph.region import Region
 from ..graph.work import summands
 
+#: Elements compared at a time: few enough for what is computed of them to stay in cache.
+CHUNK = 1 << 16
+
 
 def relative_error(got: Any, wanted: Any) -> float:
     """Largest absolute difference relative to the largest absolute wanted value; inf if NaN or Inf stand elsewhere.
@@ -23,19 +26,27 @@ def relative_error(got: Any, wanted: Any) -> float:
         return float("inf")
     if not jnp.issubdtype(wanted.dtype, jnp.inexact):
         return 0.0 if np.array_equal(got, wanted) else float("inf")
+    got, wanted = got.reshape(-1), wanted.reshape(-1)
+    apart = largest = 0.0
+    for begin in range(0, wanted.size, CHUNK):
+        here = slice(begin, begin + CHUNK)
+        chunk_apart, chunk_largest = _extremes(got[here], wanted[here])
+        apart, largest = max(apart, chunk_apart), max(largest, chunk_largest)
+    return apart / largest if largest else (0.0 if apart == 0 else float("inf"))
+
+
+def _extremes(got: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
+    """The largest absolute difference, inf if NaN or Inf stand elsewhere, and the largest absolute wanted value."""
     if wanted.dtype.itemsize < 4:
         got, wanted = got.astype(np.float32), wanted.astype(np.float32)
     finite = np.isfinite(wanted)
-    if not np.array_equal(finite, np.isfinite(got)) or not np.array_equal(
-        got[~finite], wanted[~finite], equal_nan=True
-    ):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    largest = float(np.max(np.abs(wanted), initial=0.0, where=finite))
-    with np.errstate(over="ignore"):  # opposite huge numbers are infinitely far apart
-        apart = float(np.max(np.abs(np.subtract(got, wanted, where=finite, out=np.zeros_like(wanted))), initial=0.0))
-    return apart / largest if largest else (0.0 if apart == 0 else float("inf"))
+    if not finite.all():
+        if not np.array_equal(got[~finite], wanted[~finite], equal_nan=True):
+            return float("inf"), 0.0
+        got, wanted = got[finite], wanted[finite]
+    with np.errstate(over="ignore", invalid="ignore"):  # opposite huge numbers are infinitely far apart
+        apart = float(np.max(np.abs(got - wanted), initial=0.0))
+    return (float("inf") if np.isnan(apart) else apart), float(np.max(np.abs(wanted), initial=0.0))
 
 
 def largest_error(got: Sequence[Any], wanted: Sequence[Any]) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..graph.region import Region
 from ..measure.compare import largest_error, other_form, tolerance
+from ..measure.conditioning import allowed
 from .data import inputs
 from .findings import said
 from .kernels import Kernel, bits, run
@@ -34,24 +36,32 @@ def difference(region: Region, kernel: Kernel, reference: Kernel) -> Difference 
         if bits(arrays) != before:
             remedy = "let a kernel write into its results alone"
             return Difference("a kernel must leave its operands as they are", f"other numbers in {name}", remedy)
-        found = compared(got, wanted, tolerance(region), name)
+        found = compared(region, got, wanted, partial(run, reference), arrays, name)
         if found is not None:
             return found
     return None
 
 
-def compared(got: Sequence[Any], wanted: Sequence[Any], allowed: float, name: str) -> Difference | None:
-    """The first rule broken by ``got``, results on the inputs called ``name``, where XLA gives ``wanted``."""
+def compared(
+    region: Region,
+    got: Sequence[Any],
+    wanted: Sequence[Any],
+    reference: Callable[[Sequence[Any]], Sequence[Any]],
+    arrays: Sequence[Any],
+    name: str,
+) -> Difference | None:
+    """The first rule that ``got`` breaks, where XLA's ``reference`` gives ``wanted``, both on ``arrays``."""
     form = other_form(got, wanted)
     if form is not None:
         remedy = "return `region.exits` in their order, with their shapes and dtypes"
         return Difference("results must have the shapes and dtypes of XLA's", f"a kernel that {form}", remedy)
     error = largest_error(got, wanted)
-    if error <= allowed:
+    most = allowed(tolerance(region), got, wanted, reference, arrays)
+    if error <= most:
         return None
     if error == float("inf") and "in operand" in name:
         remedy = "let NaN and infinities pass, or refuse the region in `supports`"
         return Difference("NaN and infinities must stand where XLA has them", f"others for {name}", remedy)
     remedy = "correct the kernel, compute in more digits, or refuse the region in `supports`"
-    got_error = f"{error:.2e} of the largest on {name}, {allowed:.2e} allowed"
+    got_error = f"{error:.2e} of the largest on {name}, {most:.2e} allowed"
     return Difference("results must be XLA's within the tolerance", got_error, remedy)

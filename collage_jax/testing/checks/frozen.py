@@ -12,7 +12,6 @@ import jax
 
 from ...backends.base import PreparedKernel
 from ...graph.ir import Value, is_array_dtype
-from ...measure.compare import tolerance
 from ..agreement import compared
 from ..data import inputs
 from ..findings import Violation, said
@@ -89,7 +88,8 @@ def _compared(
         pairs = list(zip(entries, arrays, strict=True))
         prepared = run(prepare, [a for v, a in pairs if v in frozen])
         got = run(run_, [*prepared, *(a for v, a in pairs if v not in frozen)])
-        found = compared(got, run(reference, arrays), tolerance(sample.region), name)
+        wanted = run(reference, arrays)
+        found = compared(sample.region, got, wanted, partial(run, reference), arrays, name)
         if found is not None:
             yield violation(f"with frozen operands {found.rule}", found.got, found.remedy, where)
             return
