@@ -19,6 +19,7 @@ from .compare import largest_error, tolerance
 from .conditioning import allowed
 from .inputs import draw
 from .running import OtherForm, Runner, lowered
+from .schedule import Group
 
 #: How many times XLA's own first run a candidate's may take (and ``watch.RUN_S`` more) before it counts as hanging.
 SLOWEST = 20.0
@@ -30,9 +31,6 @@ UNCHECKED = "XLA itself cannot run this region alone"
 
 #: In place of a backend's name: what stands for XLA.
 STAND_IN = "stand-in"
-
-#: The candidates of one region by backend.
-Group: TypeAlias = Mapping[str, Candidate]
 
 KeyOf: TypeAlias = Callable[[Candidate], CostKey]
 

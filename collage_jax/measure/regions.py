@@ -1,8 +1,8 @@
 """Costs of candidates: check against XLA first, then time against each other.
 
 Each distinct region (by its canonical key) is compiled, checked and timed once, and every equal one shares the result.
-Regions that lie within each other (a convolution; the same with its bias and activation) form a *family* and are timed
-in the same rounds: whether to fuse is decided by differences that the machine's drift would otherwise hide.
+Those of a family (``schedule``) are timed in the same rounds: whether to fuse is decided by differences that the
+machine's drift would otherwise hide.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
 from ..costs import FAULTS, Cost, CostStore, Failed, Measured, told
-from ..graph.ir import Node
-from .checking import UNCHECKED, Group, KeyOf, checked, step_of
-from .compare import reduction_length
+from .checking import UNCHECKED, KeyOf, checked, step_of
 from .race import BrokeDown, quartile_spread, race
+from .schedule import Group, shares
 
 ROUNDS = 15
 SECONDS_PER_REGION = 0.2
@@ -65,15 +64,18 @@ def measure(
             if failed:
                 yield group, failed
             pending.append({name: c for name, c in group.items() if name not in failed})
-    families = _families(pending)
-    # Those with most work first: if time runs out, what is missing matters least.
-    families.sort(key=lambda family: max(_work(g) * uses[g[XLA].key] for g in family), reverse=True)
-    for family in families:
-        for group, found in zip(family, measure_family(family, backends, key_of, deadline, one_by_one), strict=True):
-            for name, cost in found.items():
-                if not (isinstance(cost, Failed) and cost.stage == "budget"):
-                    store.put(key_of(group[name]), cost)
-            yield group, found
+    for unlimited in (False, True):
+        waiting, pending = pending, []
+        for family, until in shares(waiting, uses, deadline, unlimited):
+            costs = measure_family(family, backends, key_of, deadline, until, one_by_one)
+            for group, found in zip(family, costs, strict=True):
+                for name, cost in found.items():
+                    if not (isinstance(cost, Failed) and cost.stage == "budget"):
+                        store.put(key_of(group[name]), cost)
+                if found:
+                    yield group, found
+                else:
+                    pending.append(group)
 
 
 def wrong(
@@ -85,39 +87,18 @@ def wrong(
         yield from ((group[name], cost) for name, cost in failed.items() if isinstance(cost, Failed))
 
 
-def _families(groups: Sequence[Group]) -> list[list[Group]]:
-    """``groups`` parted so that regions of one graph that hold one another are together."""
-    largest_first = sorted(groups, key=lambda g: -len(g[XLA].region.nodes))
-    families: list[tuple[set[Node], list[Group]]] = []
-    for group in largest_first:
-        nodes = set(group[XLA].region.nodes)
-        home = next((family for held, family in families if nodes <= held), None)
-        if home is not None:
-            home.append(group)
-        else:
-            families.append((nodes, [group]))
-    return [family for _, family in families]
-
-
-def _work(group: Group) -> float:
-    """A rough measure of what a region is to XLA: bytes moved, and products made."""
-    region = group[XLA].region
-    values = (*region.entries, *region.exits)
-    primitives = [p for node in region.nodes for p in node.primitives]
-    # On CPUs a convolution in groups takes XLA at least as long as one without.
-    groups = [p.params.get("feature_group_count", 1) * p.params.get("batch_group_count", 1) for p in primitives]
-    products = sum(reduction_length(p) * p.outputs[0].size * g for p, g in zip(primitives, groups, strict=True))
-    return sum(v.nbytes for v in values) + products
-
-
 def measure_family(
     family: Sequence[Group],
     backends: Mapping[str, Backend],
     key_of: KeyOf,
     deadline: float,
+    until: float,
     one_by_one: bool = False,
 ) -> list[dict[str, Cost]]:
-    """Costs by backend for each group of ``family``; XLA must be among the candidates of each."""
+    """Costs by backend for each group of ``family``; XLA must be among the candidates of each.
+
+    Those not begun ``until`` then have none yet, but the first is always begun before ``deadline``.
+    """
     costs: list[dict[str, Cost]] = []
     calls: dict[tuple[int, str], Callable[[], Any]] = {}
     errors: dict[tuple[int, str], float] = {}
@@ -126,6 +107,9 @@ def measure_family(
     for i, group in enumerate(family):
         if time.perf_counter() > deadline:
             costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
+            continue
+        if i and time.perf_counter() > until:
+            costs.append({})
             continue
         found = checked(group, backends, key_of, one_by_one)
         failed, runners = found.costs, found.runners
