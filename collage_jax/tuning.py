@@ -178,5 +178,4 @@ def _gaps(prices: Prices, settings: Settings) -> list[str]:
         return []
     if settings.tune == "cached":
         return [f'No costs of {prices.unknown} distinct regions are known, and tune="cached" measures none.']
-    spent = f"The budget of {settings.budget_s:g} s was spent"
-    return [f"{spent} before {prices.unknown} distinct regions were measured."]
+    return [f"The budget of {settings.budget_s:g} s did not reach for {prices.unknown} distinct regions."]

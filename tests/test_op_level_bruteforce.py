@@ -52,6 +52,8 @@ def random_costs(rng: random.Random, candidates: Candidates) -> dict[tuple[str, 
             costs[candidate.key, candidate.backend] = Measured(float(rng.randrange(1, dearest)))
         elif kind < 0.96:
             costs[candidate.key, candidate.backend] = Failed("verify", "wrong")
+        elif kind < 0.98:
+            costs[candidate.key, candidate.backend] = Failed("budget", "not measured")
     return costs
 
 
@@ -100,9 +102,16 @@ def cheapest(
 ) -> tuple[float, list[frozenset[tuple[tuple[int, ...], str]]], bool]:
     """The least cost of all covers that can run, what the best of them place, and whether that rule mattered.
 
-    The best place fewest regions, then have fewest in all. Nodes that XLA alone has no time for take no part.
+    The best place fewest regions, then have fewest in all. A node that there was no time for takes XLA as long as the
+    least around it. Nodes that XLA has no time for otherwise take no part.
     """
     measured = {c: cost for c in candidates.chosen_from if isinstance(cost := costs.get((c.key, c.backend)), Measured)}
+    around = [c for c in measured if c.backend == XLA]
+    for c in candidates.chosen_from:
+        cost, single = costs.get((c.key, XLA)), len(c.region.nodes) == 1
+        larger = [measured[a] for a in around if c.region.indices[0] in a.region.indices]
+        if c.backend == XLA and single and isinstance(cost, Failed) and cost.stage == "budget" and larger:
+            measured[c] = min(larger, key=lambda cost: cost.median_us)
     timed = {c.region.indices[0] for c in measured if c.backend == XLA and len(c.region.nodes) == 1}
     usable = [c for c in measured if timed.issuperset(c.region.indices)]
     us = {c: charged(c, cost, charges) for c, cost in measured.items()}

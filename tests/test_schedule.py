@@ -121,6 +121,29 @@ def measured(seconds):
     return found
 
 
+def test_parts_of_what_a_kernel_runs_wait_where_xla_is_slow(monkeypatch):
+    monkeypatch.setattr(schedule, "EQUAL_PARTS", 10.0)
+    assert [name for name, _ in measured(seconds=60.0)] == [
+        "dot_general+tanh", "tanh", "dot_general+sin", "dot_general", "sin", "dot_general",
+    ]  # fmt: skip
+
+
+def test_a_part_does_not_wait_for_a_kernel_that_failed_on_the_whole(clock):
+    whole, part = (
+        g for g in GROUPS if "dot_general" in g["xla"].region.ops and g["xla"].region.entries[0].shape == X.shape
+    )
+    assert set(whole) == set(part) == {"fake", "xla"}
+    assert schedule.may_wait(part, [(whole, {}, 1.0)])
+    assert not schedule.may_wait(whole, [(part, {}, 1.0)])
+    assert not schedule.may_wait(part, [(whole, {}, 0.01)])
+    assert not schedule.may_wait(part, [(whole, {"fake": Failed("run", "fell over")}, 1.0)])
+    assert not schedule.may_wait({"xla": part["xla"]}, [(whole, {}, 1.0)])
+
+
+def test_what_waited_has_a_part_of_the_time_left(clock):
+    assert schedule.second_deadline(110.0) == 102.5
+
+
 def test_with_too_little_time_what_is_left_out_is_within_what_was_measured(monkeypatch):
     real = schedule.shares
 
@@ -128,7 +151,7 @@ def test_with_too_little_time_what_is_left_out_is_within_what_was_measured(monke
         for family, until in real(groups, uses, deadline, unlimited):
             yield family, until if unlimited else 0.0
 
-    monkeypatch.setattr(regions, "shares", hurried)
+    monkeypatch.setattr(schedule, "shares", hurried)
     order = [name for name, left_out in measured(seconds=60.0) if not left_out]
     assert order[:2] == ["dot_general+tanh", "dot_general+sin"]
     assert sorted(order[2:]) == ["dot_general", "dot_general", "sin", "tanh"]

@@ -77,7 +77,8 @@ def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by
         return Checked(costs, {}, {}, arrays, {})
     errors: dict[str, float] = {}
     try:
-        _verify(group, wanted, runners, costs, errors, draw(region.entries, "wide"), key_of)
+        if len(runners) > 1:
+            _verify(group, wanted, runners, costs, errors, draw(region.entries, "wide"), key_of)
         took_s = _verify(group, wanted, runners, costs, errors, arrays, key_of)
     except _ReferenceFailed as error:
         costs[XLA] = Failed("run", told(error.__cause__ or error))

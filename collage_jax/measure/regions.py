@@ -7,6 +7,7 @@ machine's drift would otherwise hide.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,9 +23,10 @@ from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
 from ..costs import FAULTS, Cost, CostStore, Failed, Measured, told
+from . import schedule
 from .checking import UNCHECKED, KeyOf, checked, step_of
 from .race import BrokeDown, quartile_spread, race
-from .schedule import Group, shares
+from .schedule import Group
 
 ROUNDS = 15
 SECONDS_PER_REGION = 0.2
@@ -64,9 +66,11 @@ def measure(
             if failed:
                 yield group, failed
             pending.append({name: c for name, c in group.items() if name not in failed})
-    for unlimited in (False, True):
+    for again in (False, True):
         waiting, pending = pending, []
-        for family, until in shares(waiting, uses, deadline, unlimited):
+        if again:
+            deadline = schedule.second_deadline(deadline)
+        for family, until in schedule.shares(waiting, uses, deadline, unlimited=again):
             costs = measure_family(family, backends, key_of, deadline, until, one_by_one)
             for group, found in zip(family, costs, strict=True):
                 for name, cost in found.items():
@@ -97,7 +101,8 @@ def measure_family(
 ) -> list[dict[str, Cost]]:
     """Costs by backend for each group of ``family``; XLA must be among the candidates of each.
 
-    Those not begun ``until`` then have none yet, but the first is always begun before ``deadline``.
+    Those not begun ``until`` then have none yet, nor have those that may wait (``schedule.may_wait``), unless ``until``
+    is infinite. The first is always begun before ``deadline``.
     """
     costs: list[dict[str, Cost]] = []
     calls: dict[tuple[int, str], Callable[[], Any]] = {}
@@ -108,7 +113,8 @@ def measure_family(
         if time.perf_counter() > deadline:
             costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
             continue
-        if i and time.perf_counter() > until:
+        done = ((family[j], costs[j], seconds) for (j, name), seconds in took.items() if name == XLA)
+        if i and until < math.inf and (time.perf_counter() > until or schedule.may_wait(group, done)):
             costs.append({})
             continue
         found = checked(group, backends, key_of, one_by_one)

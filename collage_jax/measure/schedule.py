@@ -2,17 +2,19 @@
 
 Regions that lie within each other (a convolution; the same with its bias and activation) form a *family* and are timed
 in the same rounds. Families with most work come first, in each the largest region. What XLA takes seconds for could use
-up all the time on one family, so each has its share: what it does not come to by then waits for the others.
+up all the time on one family, so each has its share, and parts of what a kernel runs as a whole wait: what a family
+does not come to is measured when all others have been, if there is time.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from ..candidates import XLA, Candidate
+from ..costs import Cost, Failed
 from ..graph.ir import Node
 from .compare import reduction_length
 
@@ -22,6 +24,9 @@ Group: TypeAlias = Mapping[str, Candidate]
 #: A family may take its part of all work of the time left, and at least so many times what each would get of equal
 #: parts: compiling takes time whatever a region's work, and most need less than that.
 EQUAL_PARTS = 2.0
+#: Where XLA takes this many seconds, parts of a region wait. They have this much of the time that the others leave: the
+#: rest is for whole programs.
+WAIT_S, SECOND_PART = 0.1, 0.25
 
 
 def shares(
@@ -39,6 +44,28 @@ def shares(
         part = max(work / left if left else 0.0, EQUAL_PARTS / (len(works) - i))
         yield family, math.inf if unlimited else now + part * (deadline - now)
         left -= work
+
+
+def second_deadline(deadline: float) -> float:
+    """When what had to wait is no longer measured; both of ``time.perf_counter``."""
+    now = time.perf_counter()
+    return now + SECOND_PART * (deadline - now)
+
+
+def may_wait(group: Group, done: Iterable[tuple[Group, Mapping[str, Cost], float]]) -> bool:
+    """True if a larger region is slow with XLA, and all kernels for this one run that as well.
+
+    Whether a kernel's tail pays is not worth the seconds. ``done`` are groups with the costs of what failed, and the
+    seconds that XLA takes.
+    """
+    nodes = set(group[XLA].region.nodes)
+    names = set(group) - {XLA}
+    return bool(names) and any(
+        seconds >= WAIT_S
+        and nodes < set(larger[XLA].region.nodes)
+        and names <= {name for name in larger if not isinstance(costs.get(name), Failed)}
+        for larger, costs, seconds in done
+    )
 
 
 def _families(groups: Sequence[Group]) -> list[list[Group]]:

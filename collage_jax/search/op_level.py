@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..candidates import XLA, Candidate, Candidates, is_view
-from ..costs import Cost, Measured
+from ..costs import Cost, Failed, Measured
 from ..device import UNKEPT_BYTES
 from ..graph.region import Region
 from .cover import cheapest_cover
@@ -53,10 +53,11 @@ class Choice:
 def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost], charges: Charges = NO_CHARGES) -> Choice:
     """The cheapest cover. Candidates that failed or were not measured take no part.
 
-    A node without a measured XLA cost of its own can still be covered by a larger region; if that is not possible
-    either, everything that touches it stays with XLA.
+    A node that there was no time to measure alone counts as taking XLA as long as the quickest region around it; what
+    touches a node that XLA cannot run alone stays with XLA.
     """
     usable = [(c, cost) for c in candidates.chosen_from if isinstance(cost := costs.get((c.key, c.backend)), Measured)]
+    usable += _at_most(candidates, costs, usable)
     alone = {c.region.indices[0] for c, _ in usable if c.backend == XLA and len(c.region.nodes) == 1}
     usable = [(c, cost) for c, cost in usable if alone.issuperset(c.region.indices)]
     if not usable:
@@ -68,6 +69,22 @@ def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost], charge
     cover = cheapest_cover(pieces, candidates.graph.predecessors)
     placed = tuple((usable[i][0].region, usable[i][0].backend) for i in cover.chosen if usable[i][0].backend != XLA)
     return Choice(placed, cover.cost, cover.exact)
+
+
+def _at_most(
+    candidates: Candidates, costs: Mapping[tuple[str, str], Cost], usable: Sequence[tuple[Candidate, Measured]]
+) -> Iterator[tuple[Candidate, Measured]]:
+    """What XLA takes at most for single nodes that were not measured."""
+    least: dict[int, Measured] = {}
+    for candidate, cost in usable:
+        if candidate.backend == XLA:
+            for index in candidate.region.indices:
+                least[index] = min(least.get(index, cost), cost, key=lambda c: c.median_us)
+    singles = [c for c in candidates.chosen_from if c.backend == XLA and len(c.region.nodes) == 1]
+    for candidate in singles:
+        cost, index = costs.get((candidate.key, XLA)), candidate.region.indices[0]
+        if isinstance(cost, Failed) and cost.stage == "budget" and index in least:
+            yield candidate, least[index]
 
 
 def _charged_us(candidate: Candidate, cost: Measured, charges: Charges) -> float:
