@@ -22,7 +22,9 @@ from .costs import Cost, Measured
 from .graph.ir import Graph
 from .graph.region import Region
 from .lowering import Lowered
-from .measure.whole import XLA_ALONE, Outcome, Trials
+from .measure import verdict
+from .measure.verdict import Outcome
+from .measure.whole import XLA_ALONE, Trials
 from .neighbourhood import Neighbourhood, around
 from .plan import Plan
 from .search.correction import Correction, Features, Observation, fit
@@ -127,13 +129,18 @@ class GraphLevel:
 
     def decide(self, deadline: float) -> Decided:
         """The fastest program, beside XLA alone."""
-        outcome = self._trials.decide(deadline, lambda name: _changes(self._plans[name]))
+        outcome = verdict.decide(self._trials, deadline, lambda name: _changes(self._plans[name]))
         if outcome.winner is None:
             return Decided(None, outcome)
         plan = self._plans[outcome.winner]
         alone_us = sum(self._sums(plan, self._costs).values())
-        predicted_us = self.correction(self._trials.medians_us).predict(self.features(plan))
+        predicted_us = self.correction(self._medians_us(outcome.winner)).predict(self.features(plan))
         return Decided(plan, outcome, alone_us, predicted_us)
+
+    def _medians_us(self, winner: str) -> dict[str, float]:
+        """What programs take where ``winner`` takes what it did."""
+        names = XLA_ALONE, *self._trials.names
+        return {name: us for name in names if (us := verdict.typical_us(self._trials, name, winner)) is not None}
 
     def correction(self, times_us: Mapping[str, float]) -> Correction:
         """What ``times_us``, of one race, and what was timed beside the anchor say of the model that adds up."""

@@ -20,7 +20,7 @@ from .costs import CostStore
 from .graph.ir import Graph
 from .graph_level import Decided, GraphLevel
 from .lowering import lower
-from .measure import whole
+from .measure import verdict, whole
 from .measure.handover import fresh_us_per_byte, handover_us_per_byte
 from .measure.reference import of_program
 from .placement import Placement
@@ -86,9 +86,9 @@ def tune(
     refusals = tuple(r for o in options.values() for r in o.refusals)
     prices = Prices({}, 0)
     if not any(c.backend != XLA for o in options.values() for c in (*o.chosen_from, *o.subgraphs)):
-        decided = Decided(None, whole.stay("No backend wants any part of this function."))
+        decided = Decided(None, verdict.stay("No backend wants any part of this function."))
     elif problem.has_effects:
-        decided = Decided(None, whole.stay("The function has side effects, so it cannot be run to be timed."))
+        decided = Decided(None, verdict.stay("The function has side effects, so it cannot be run to be timed."))
     else:
         known_only = settings.tune == "cached"
         until = 0.0 if known_only else deadline
@@ -144,10 +144,10 @@ def _decided(
     plans = plans_to_time(op_level, unbroken, options, prices.costs, only_one=settings.tune != "two-level")
     whole_runtimes = runtime_plans(options, each, backends) if settings.tune == "two-level" else {}
     if not plans and not whole_runtimes:
-        return Decided(None, whole.stay(prices.why_plain))
+        return Decided(None, verdict.stay(prices.why_plain))
     if settings.tune == "cached":
         note = "Placed from known costs; nothing was timed."
-        return Decided(op_level, whole.Outcome("op-level", None, None, None, (note,)))
+        return Decided(op_level, verdict.Outcome("op-level", None, None, None, (note,)))
     arrays = problem.divided(arguments)
     build = partial(lower, split=problem.split, backends=backends)
     notes: list[str] = []
@@ -169,7 +169,7 @@ def _decided(
             level.improve(list(plans), deadline)
         return level.decide(deadline)
     except KeyboardInterrupt:
-        return Decided(None, whole.stay("Interrupted before whole programs were compared: XLA alone is used."))
+        return Decided(None, verdict.stay("Interrupted before whole programs were compared: XLA alone is used."))
 
 
 def _gaps(prices: Prices, settings: Settings) -> list[str]:

@@ -94,7 +94,7 @@ def test_a_pallas_kernel_is_checked_measured_and_can_be_pinned(frozen, worker, r
 def test_a_placement_with_the_kernel_runs(worker, registered, monkeypatch):
     registered(Rows())
     monkeypatch.setattr(config, "worker", False)
-    monkeypatch.setattr("collage_jax.measure.whole._is_faster", lambda ours, theirs: True)
+    monkeypatch.setattr("collage_jax.measure.verdict._is_faster", lambda ours, theirs: True)
     monkeypatch.setattr(Rows, "cost", lambda self, region: Measured(1e-3))
     decorated = collage_jax.jit(layer)
     np.testing.assert_allclose(decorated(X, W), jax.jit(layer)(X, W), rtol=1e-4, atol=1e-6)

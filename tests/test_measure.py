@@ -24,7 +24,7 @@ from collage_jax.measure.conditioning import nudged
 from collage_jax.measure.inputs import DISTRIBUTIONS, draw
 from collage_jax.measure.race import BrokeDown, quartile_spread, race
 from collage_jax.measure.regions import measure
-from collage_jax.measure.whole import fastest
+from collage_jax.measure.verdict import fastest
 
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 W = np.ones((4, 4), np.float32)

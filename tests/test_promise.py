@@ -24,7 +24,7 @@ from collage_jax.backends.base import Backend, Proposal, Unsupported
 from collage_jax.backends.source import source_version
 from collage_jax.dispatch import _concrete
 from collage_jax.lowering import Lowered
-from collage_jax.measure import whole
+from collage_jax.measure import verdict, whole
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)
 W = jnp.linspace(1, 2, 8).reshape(4, 2)
@@ -229,7 +229,7 @@ def outcome_of(got, wanted):
     lowered = Lowered(lambda: ((), ()), lambda prepared: [jnp.asarray(got)])
     trials = whole.Trials([], [], lambda: jnp.asarray(wanted), None)
     trials.enter("placed", lambda: lowered)
-    return trials.decide(float("inf"))
+    return verdict.decide(trials, float("inf"))
 
 
 def test_results_that_are_not_finite_do_not_settle_the_matter():

@@ -1,0 +1,136 @@
+"""Which of several programs is the fastest, and whether it is faster than XLA alone beyond doubt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .rounds import FAR
+from .whole import XLA_ALONE, Trials
+
+#: Rounds in which all take part, and the share of the time for them; then those that are close are told apart.
+FEW, FIRST = 3, 1 / 3
+#: Rounds and seconds at most: as many as there is time for.
+MOST_ROUNDS, MOST_SECONDS = 40, 12.0
+#: A program this many times slower than another at its first run is not run again.
+HOPELESS = 6.0
+#: Where XLA alone takes longer than this, in seconds, and than all others, it is timed no more often than it must be.
+SLOW_S = 0.05
+#: What is charged for a change between XLA and others, in seconds; and for all of a program, relative to its time.
+CHANGE_S, CHANGES = 20e-6, 0.03
+#: A placement must be faster than XLA by this much (and by more than the measurement's own spread) to be used.
+MARGIN = 0.02
+#: And by this many seconds: calls of the same program differ by as much from one minute to the next.
+CALL_S = 3e-6
+#: How often a placement that is faster by the median, but not beyond the spread, is timed once more beside XLA.
+SECOND_CHANCES = 2
+#: Rounds and seconds of such a race.
+ROUNDS, SECONDS = 11, 4.0
+#: A program shorter than this must win a second time: what disturbs it may last for a whole race.
+SHORT_S = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """``winner`` is None where XLA alone is used. Times are medians of the same rounds."""
+
+    winner: str | None
+    measured_us: float | None
+    xla_us: float | None
+    error: float | None
+    notes: tuple[str, ...]
+
+
+def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lambda name: 0) -> Outcome:
+    """Time all programs of ``trials`` beside XLA alone: the fastest wins, if it is clearly faster than XLA.
+
+    ``changes(name)`` are those between XLA and others in a program; see ``fastest``.
+    """
+    _race_all(trials, deadline)
+    if not trials.names:
+        return Outcome(None, None, None, None, tuple(trials.notes))
+    winner = fastest(trials.rounds.shared(trials.rounds.close(trials.names)), changes)
+    medians_us = {name: us for name in (XLA_ALONE, *trials.names) if (us := typical_us(trials, name, winner))}
+    trials.notes.append("Whole programs: " + ", ".join(f"{n} {us:.1f} us" for n, us in medians_us.items()) + ".")
+    ours, theirs = _clearer(trials, winner, deadline)
+    if _is_faster(ours, theirs) and float(np.median(theirs)) < SHORT_S:
+        again = trials.race([winner, XLA_ALONE], 4 * ROUNDS, 1.0, hopeless=np.inf)
+        ours, theirs = again.get(winner, ours), again[XLA_ALONE]
+    if winner not in trials.names:  # it broke down meanwhile
+        return Outcome(None, None, None, None, tuple(trials.notes))
+    ours_us, xla_us = float(np.median(ours)) * 1e6, float(np.median(theirs)) * 1e6
+    if not _is_faster(ours, theirs):
+        trials.notes.append(f"{winner} took {ours_us:.1f} us, no clear gain over XLA alone, which is used.")
+        return Outcome(None, xla_us, xla_us, None, tuple(trials.notes))
+    return Outcome(winner, ours_us, xla_us, trials.error(winner), tuple(trials.notes))
+
+
+def typical_us(trials: Trials, name: str, other: str) -> float | None:
+    """Microseconds of a program on the machine as it was for ``other`` in all of its rounds; None if they never met."""
+    other_s, ratio = trials.rounds.median_s(other), trials.rounds.ratio(name, other)
+    return None if other_s is None or ratio != ratio else ratio * other_s * 1e6
+
+
+def _race_all(trials: Trials, deadline: float) -> None:
+    """A few rounds of all, then those that are close, as long as there is time."""
+    begin = time.perf_counter()
+    seconds = min(MOST_SECONDS, max(0.5, deadline - begin))
+    xla_s = trials.rounds.median_s(XLA_ALONE)
+    known = [XLA_ALONE] if xla_s is not None and xla_s > SLOW_S else []
+    running = [name for name in (XLA_ALONE, *trials.names) if name not in known]
+    if len(running) <= 2:
+        trials.race(running, MOST_ROUNDS, seconds, HOPELESS)
+        return
+    trials.race(running, FEW, FIRST * seconds, HOPELESS)
+    close = trials.rounds.close(trials.names)
+    xla_s = trials.rounds.median_s(XLA_ALONE)
+    if close and xla_s is not None:
+        is_open = xla_s <= SLOW_S or not trials.rounds.ratio(XLA_ALONE, close[0]) > FAR
+        left = max(0.0, begin + seconds - time.perf_counter())
+        trials.race([*([XLA_ALONE] if is_open else []), *close], MOST_ROUNDS, left, HOPELESS)
+
+
+def _clearer(trials: Trials, winner: str, deadline: float) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of the same rounds, those of ``winner`` first, then XLA's; more while it is faster but not clearly."""
+    for _ in range(SECOND_CHANCES):
+        met = trials.rounds.shared([winner, XLA_ALONE])
+        promising = float(np.median(met[winner])) < (1 - MARGIN) * float(np.median(met[XLA_ALONE]))
+        if not promising or _is_faster(met[winner], met[XLA_ALONE]) or time.perf_counter() > deadline:
+            break
+        if winner not in trials.race([winner, XLA_ALONE], ROUNDS, SECONDS, hopeless=np.inf):
+            break
+    met = trials.rounds.shared([winner, XLA_ALONE])
+    return met[winner], met[XLA_ALONE]
+
+
+def fastest(times: Mapping[str, np.ndarray], changes: Callable[[str], int] = lambda name: 0) -> str:
+    """The program that takes the least, by what it takes of the rounds that it shares with the others.
+
+    A round is as long as the machine is slow in it, so that each counts alike. Programs with fewer rounds than others
+    were hopeless at once. What a change between XLA and others costs differs from one minute to the next, and here it
+    tends to be cheap: each is charged ``CHANGE_S`` more, all of them ``CHANGES`` of a program's time at most.
+    """
+    rounds = max(map(len, times.values()))
+    shares = {name: np.log(samples) for name, samples in times.items() if len(samples) == rounds}
+    usual = np.mean(list(shares.values()), axis=0)
+    took = {name: float(np.exp(np.median(samples - usual) + np.mean(usual))) for name, samples in shares.items()}
+    return min(took, key=lambda name: took[name] + min(CHANGE_S * changes(name), CHANGES * took[name]))
+
+
+def stay(note: str) -> Outcome:
+    """XLA alone, without a comparison."""
+    return Outcome(None, None, None, None, (note,))
+
+
+def _is_faster(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """True if ``ours`` beats ``theirs`` by more than the margins in the middle half of the rounds."""
+    count = min(len(ours), len(theirs))
+    if float(np.median(ours)) > float(np.median(theirs)) - CALL_S:
+        return False
+    if count < 3:
+        return float(np.median(ours)) < (1 - MARGIN) * float(np.median(theirs))
+    ratios = ours[:count] / theirs[:count]
+    return float(np.percentile(ratios, 75)) < 1.0 and float(np.median(ratios)) < 1 - MARGIN
