@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -58,10 +59,15 @@ def results(region, arrays):
     run = BACKEND.emit(region)
     assert isinstance(run, NativeCall)
     yield jax.jit(run)(*arrays)
-    frozen = min(1, len(arrays) - 1)  # entries before it are not
-    prepared = BACKEND.emit_frozen(region, frozenset(region.entries[frozen:]))
+    # All entries are frozen but one, which is not the weights.
+    for kept in range(len(arrays)) if len(arrays) > 1 else [None]:
+        frozen = [i for i in range(len(arrays)) if i != kept]
+        prepared = BACKEND.emit_frozen(region, frozenset(region.entries[i] for i in frozen))
+        if prepared is not None:
+            break
     assert isinstance(prepared.run, NativeCall) and prepared.run.step == "_kernels.sgemm"
-    yield jax.jit(prepared.run)(*jax.jit(prepared.prepare)(*arrays[frozen:]), *arrays[:frozen])
+    others = [] if kept is None else [arrays[kept]]
+    yield jax.jit(prepared.run)(*jax.jit(prepared.prepare)(*(arrays[i] for i in frozen)), *others)
 
 
 def check(region):
@@ -137,13 +143,74 @@ def convolutions(draw):
     return fun, source, tuple(weights), names
 
 
+#: What becomes of a gradient of weights.
+STEPS = {
+    "transpose": jnp.transpose,
+    "halve": TAILS["halve"],
+    "minus": lambda y: normal(*y.shape, seed=4) - y,
+    "relu": jax.nn.relu,
+}
+
+ORDERS_OF_STEPS = ["", "transpose", "halve minus", "transpose halve minus", "transpose minus", "minus relu"]
+
+
+@st.composite
+def gradients_of_weights(draw):
+    """Sums over the first axes of both operands; the other axis of the first gives the rows."""
+    summed = [draw(st.integers(1, 20)) for _ in range(draw(st.integers(1, 2)))]
+    rows, columns = draw(sizes), draw(sizes)
+    axes = tuple(draw(st.permutations(range(len(summed)))))
+    names = draw(st.sampled_from(ORDERS_OF_STEPS))
+
+    def fun(x, w):
+        y = lax.dot_general(x, w, ((axes, axes), ((), ())))
+        for name in names.split():
+            y = STEPS[name](y)
+        return y
+
+    return fun, (*summed, rows), (*summed, columns), names
+
+
 @settings(max_examples=40)
-@given(st.one_of(dots(), convolutions()))
+@given(st.one_of(dots(), convolutions(), gradients_of_weights()))
 def test_results_are_jax_s(problem):
     fun, x, w, names = problem
     regions = list(regions_of(fun, normal(*x), normal(*w)).values())
     assert len(regions) == 1 + len(names.split())
     check(regions[-1])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 9, 33), (64, 100, 48), (150, 700, 129), (512, 70, 9)])
+def test_operands_in_other_orders(isa, sizes):
+    """Both operands as they lie, and transposed, for each instruction set, packed before and in the call."""
+    skip_without(isa)
+    rows, depth, columns = sizes
+    for first in (0, 1):
+        for second in (0, 1):
+            x = normal(*((depth, rows) if first == 0 else (rows, depth)))
+            w = normal(*((depth, columns) if second == 0 else (columns, depth)))
+            numbers = (((first,), (second,)), ((), ()))
+            region = longest(lambda x, w, numbers=numbers: lax.dot_general(x, w, numbers), x, w)
+            wanted = lax.dot_general(x, w, numbers, precision="highest")
+            run = BACKEND.emit(region)
+            got = jax.jit(replace(run, spec=f"{run.spec} isa={isa}"))(x, w)
+            assert largest_error(got, [wanted]) <= tolerance(region)
+
+
+def test_a_step_down_a_gradient_is_one_product():
+    """The gradient of weights comes out transposed, is scaled, and taken away: all of it as the product is stored."""
+
+    def step(w, x, y):
+        return w - 0.1 * jax.grad(lambda w: jnp.sum((x @ w) * y))(w)
+
+    labels = list(regions_of(step, normal(24, 40), normal(3, 11, 24), normal(3, 11, 40)))
+    assert labels[-1] == "dot+transpose+scale+sum"
+    check(longest(step, normal(24, 40), normal(3, 11, 24), normal(3, 11, 40)))
+
+
+def test_what_is_taken_from_a_product_is_no_tail():
+    assert list(regions_of(lambda x, w, y: x @ w - y, normal(9, 8), normal(8, 5), normal(9, 5))) == ["dot"]
 
 
 @pytest.mark.parametrize("names", ORDERS)
@@ -256,7 +323,7 @@ def conv(x, w, pads="VALID", numbers=("NHWC", "HWIO", "NHWC"), **options):
 X, W = (1, 8, 8, 16), (1, 1, 16, 16)
 REFUSED = {
     "no batches": (lambda x, w: jnp.einsum("bij,bjk->bik", x, w), (2, 3, 4), (2, 4, 5)),
-    "the last ones": (lambda x, w: lax.dot_general(x, w, (((0,), (0,)), ((), ()))), (4, 5), (4, 6)),
+    "first or the last": (lambda x, w: lax.dot_general(x, w, (((1,), (0,)), ((), ()))), (3, 4, 5), (4, 6)),
     "float32": (lambda x, w: x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16), (4, 5), (5, 6)),
     "is empty": (jnp.dot, (0, 5), (5, 6)),
     "is asked for": (lambda x, w: jnp.dot(x, w, precision=lax.DotAlgorithmPreset.F32_F32_F32), (4, 5), (5, 6)),
@@ -296,6 +363,8 @@ GOOD = (
         ("rows=1x1x2x4", "rows=1x1x2x3", "differ in number"),
         ("steps=0x0x32x4", "steps=0x0x64x4", "outside the source"),
         ("weights=6x1", "weights=8x1", "dense"),
+        ("source=64", "source=64 across=16", "next to each other"),
+        ("rows=1x1x2x4 steps=0x0x32x4", "rows=1x1x1x8 steps=0x0x0x1 across=32", "outside the source"),
         ("scale=1.0", "scale=nan", "a number"),
         ("low=-inf", "low=x", "a number"),
         ("bias=0", "bias=2", "0 or 1"),

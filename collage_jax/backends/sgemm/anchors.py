@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -26,19 +27,44 @@ def _of_dot(node: Node) -> Product | Unsupported:
     contracted, batch = node.params["dimension_numbers"]
     if any(len(axes) for axes in batch):
         return Unsupported("the kernels have no batches of weights")
-    pairs = sorted((int(a), int(b)) for a, b in zip(*contracted, strict=True))
-    first = lhs.ndim - len(pairs)
-    if [a for a, _ in pairs] != list(range(first, lhs.ndim)):
-        return Unsupported("the axes summed over must be the last ones of the left operand")
-    rows, depth = prod(lhs.shape[:first]), prod(lhs.shape[first:])
+    return _product((node,), ("dot",), (lhs, rhs), zip(*contracted, strict=True))
+
+
+def transposed(node: Node, transpose: Node) -> Product | None:
+    """The product ``node`` with its operands swapped, which gives what ``transpose`` makes of it, or None."""
+    lhs, rhs = node.inputs
+    contracted, _ = node.params["dimension_numbers"]
+    rows, columns = (v.ndim - len(axes) for v, axes in zip((lhs, rhs), contracted, strict=True))
+    if tuple(transpose.params["permutation"]) != (*range(rows, rows + columns), *range(rows)):
+        return None
+    found = _product((node, transpose), ("dot", "transpose"), (rhs, lhs), zip(*reversed(contracted), strict=True))
+    return found if isinstance(found, Product) else None
+
+
+def _product(
+    nodes: tuple[Node, ...], labels: tuple[str, ...], operands: tuple[Value, Value], axes: Iterable[tuple[Any, Any]]
+) -> Product | Unsupported:
+    """The product of ``operands``, summed over the pairs ``axes`` of one of each, that the last of ``nodes`` gives."""
+    source, weights = operands
+    pairs = sorted((int(a), int(b)) for a, b in axes)
+    summed, count = [a for a, _ in pairs], len(pairs)
+    depth = prod(source.shape[a] for a in summed)
+    rows = source.size // depth
+    if summed == list(range(source.ndim - count, source.ndim)):
+        lie, across = (rows, depth), 1
+    elif summed == list(range(count)):
+        lie, across = (rows, 1), rows
+    else:
+        return Unsupported("the axes summed over must be the first or the last ones of the left operand")
     return Product(
-        nodes=(node,),
-        labels=("dot",),
-        result=node.out,
-        source=lhs,
-        weights=_weights(rhs, [b for _, b in pairs]),
-        sizes=(rows, depth, rhs.size // depth),
-        rows=((rows, depth),),
+        nodes=nodes,
+        labels=labels,
+        result=nodes[-1].out,
+        source=source,
+        weights=_weights(weights, [b for _, b in pairs]),
+        sizes=(rows, depth, weights.size // depth),
+        rows=(lie,),
+        across=across,
     )
 
 

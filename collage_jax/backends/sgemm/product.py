@@ -1,7 +1,8 @@
 """A matrix product as the kernels see it, with what is fused to it.
 
 The left operand holds a row of the product at each of several places at regular distances, which makes a convolution
-without extent a product too, whatever its strides. The right operand is the weights.
+without extent a product too, whatever its strides; or it holds columns one after the other, as the gradient of weights
+has it. The right operand is the weights.
 
 Errors. At most 256 products are summed in a row, and then those sums: relative to the largest result, on normal numbers
 and for sums of up to 2048 products, below 1e-6.
@@ -41,6 +42,7 @@ class Product:
     weights: Weights
     sizes: tuple[int, int, int]  # rows, products in a sum, columns
     rows: tuple[tuple[int, int], ...]  # size and distance of each dimension that rows lie along, the last the fastest
+    across: int = 1  # from one number of a row to the next
     scale: float = 1.0
     bias: Value | None = None
     floor: float = -inf
@@ -68,6 +70,7 @@ class Product:
             "rows": _times(size for size, _ in rows),
             "steps": _times(step for _, step in rows),
             "source": self.source.size,
+            **({"across": self.across} if self.across != 1 else {}),
             "weights": _times((self.weights.row, self.weights.column)),
             "bias": int(self.bias is not None),
             "add": int(self.summand is not None),

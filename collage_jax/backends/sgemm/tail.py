@@ -9,6 +9,7 @@ import numpy as np
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, number, vector
 from ..own_kernels import bounds
+from .anchors import transposed
 from .product import Product
 
 _ADDS = ("add", "add_any")
@@ -22,16 +23,20 @@ def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
     node = graph.only_user(product.result)
     if node is None or node.barrier or not inside(node) or len(node.outputs) != 1:
         return None
+    if node.op == "transpose":
+        return transposed(product.nodes[0], node) if product.labels == ("dot",) else None
     if node.out.shape != product.result.shape or node.out.dtype != product.result.dtype:
         return None
     if (found := bounds(node, product.result)) is not None:
         label, low, high = found
         return _bounded(product, label, (node,), low, high)
-    if node.op not in (*_ADDS, "mul", "div", "max", "min") or node.inputs.count(product.result) != 1:
+    if node.op not in (*_ADDS, "sub", "mul", "div", "max", "min") or node.inputs.count(product.result) != 1:
         return None
     other = node.inputs[1 if node.inputs[0] is product.result else 0]
     if node.op in _ADDS:
         return _plus(graph, product, node, other, inside)
+    if node.op == "sub":
+        return _minus(product, node)
     found = number(graph, other, node, inside)
     if found is None:
         return None
@@ -56,6 +61,16 @@ def _plus(graph: Graph, product: Product, node: Node, other: Value, inside: Insi
     if (product.low, product.high) == (0.0, inf):
         return product.followed_by("sum", (node,), summand=other, floor=0.0, low=-inf)
     return None
+
+
+def _minus(product: Product, node: Node) -> Product | None:
+    """What is left of another tensor when ``product`` is taken away, as a step down a gradient does."""
+    other = node.inputs[0]
+    if other is product.result or other.shape != product.result.shape or isinstance(other, Constant):
+        return None
+    if product.bias is not None or product.summand is not None or product.is_bounded:
+        return None
+    return product.followed_by("sum", (node,), summand=other, scale=-product.scale)
 
 
 def _bounded(product: Product, label: str, nodes: tuple[Node, ...], low: float, high: float) -> Product | None:

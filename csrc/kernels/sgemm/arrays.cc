@@ -27,6 +27,10 @@ int64_t Plan::PanelWidth(int64_t panel) const {
 }
 
 const float* Plan::Gather(const float* source, int64_t row, int64_t rows, float* copy) const {
+  if (problem_.depth_step != 1) {
+    kernels_->transpose(source + row, problem_.depth_step, copy, a_row_, problem_.depth, rows);
+    return copy;
+  }
   for (int64_t i = 0; i < rows; ++i) {
     const float* from = source + problem_.RowStart(row + i);
     std::copy(from, from + problem_.depth, copy + i * a_row_);
@@ -58,9 +62,9 @@ void Plan::PackPanel(const float* weights, float* packed, int64_t panel) const {
         std::fill(std::copy(from + k * p.weights_row, from + k * p.weights_row + columns, to + k * width),
                   to + (k + 1) * width, 0.f);
     } else {
-      for (int64_t n = 0; n < width; ++n)
-        for (int64_t k = start; k < end; ++k)
-          to[k * width + n] = n < columns ? from[k * p.weights_row + n * p.weights_column] : 0.f;
+      kernels_->transpose(from + start, p.weights_column, to + start * width, width, columns, end - start);
+      if (columns < width)
+        for (int64_t k = start; k < end; ++k) std::fill(to + k * width + columns, to + (k + 1) * width, 0.f);
     }
   }
 }

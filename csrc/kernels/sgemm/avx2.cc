@@ -30,6 +30,7 @@ struct Vec : Vectors {
 
 #include "operands.h"
 #include "multiply.h"
+#include "transpose.h"
 #include "steps.h"
 
 }  // namespace

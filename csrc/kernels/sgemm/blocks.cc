@@ -49,7 +49,8 @@ void Plan::ChooseBlocks() {
   // block while its rows pass step by step, or else its rows while the weights pass panel by panel.
   const int64_t block_rows = CeilDiv(p.rows, row_blocks_);
   const int64_t block_columns = CeilDiv(most_panels, column_blocks_) * kernels_->panel;
-  strips_ = p.rows > p.columns && block_columns * p.depth <= budget ? CeilDiv(block_rows, kernels_->most_rows) : 1;
+  // What is transposed is copied by lines of the cache, each of which has more rows than a step.
+  strips_ = p.rows > p.columns && block_columns * p.depth <= budget && p.depth_step == 1 ? CeilDiv(block_rows, kernels_->most_rows) : 1;
 }
 
 }  // namespace collage::sgemm

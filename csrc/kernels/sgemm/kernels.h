@@ -42,6 +42,8 @@ struct Kernels {
   int64_t most_rows;  // of a step
   int64_t panel;      // columns of a panel, but for the last one
   void (*multiply)(const Task& task);
+  // `rows` x `columns` numbers: element (r, c), at r * from_row + c, comes to c * to_row + r.
+  void (*transpose)(const float* from, int64_t from_row, float* to, int64_t to_row, int64_t rows, int64_t columns);
 };
 
 // Null if the processor lacks what they are compiled for.

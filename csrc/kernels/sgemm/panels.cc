@@ -21,6 +21,10 @@ void PackMatrix(const Kernels& kernels, const float* matrix, int64_t row, int64_
     if (column == 1) {
       for (int64_t k = 0; k < depth; ++k, from += row)
         std::fill(std::copy(from, from + here, panels + k * width), panels + (k + 1) * width, 0.f);
+    } else if (row == 1) {
+      kernels.transpose(from, column, panels, width, here, depth);
+      if (here < width)
+        for (int64_t k = 0; k < depth; ++k) std::fill(panels + k * width + here, panels + (k + 1) * width, 0.f);
     } else {
       for (int64_t n = 0; n < width; ++n)
         for (int64_t k = 0; k < depth; ++k) panels[k * width + n] = n < here ? from[k * row + n * column] : 0.f;

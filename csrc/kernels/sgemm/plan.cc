@@ -18,7 +18,7 @@ constexpr int64_t kBadDistance = 4096 / sizeof(float);
 
 Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), kernels_(Choose(kOffers, problem_.isa)) {
   const Problem& p = problem_;
-  const bool in_a_line = p.row_sizes[3] == p.rows;
+  const bool in_a_line = p.row_sizes[3] == p.rows && p.depth_step == 1;
   copies_ = !in_a_line || (p.row_steps[3] % kBadDistance == 0 && p.columns > kernels_->panel);
   a_row_ = copies_ ? (p.depth + kVector - 1) / kVector * kVector : p.row_steps[3];
   if (copies_ && a_row_ % kBadDistance == 0) a_row_ += kVector;

@@ -18,7 +18,7 @@ struct Arrays {
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "2";  // of the layout of packed weights and of the spec
+  static constexpr std::string_view kVersion = "3";  // of the layout of packed weights and of the spec
 
   explicit Plan(std::string_view spec);
 

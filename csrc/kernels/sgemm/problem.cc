@@ -13,7 +13,10 @@ void ReadRows(Tokens& tokens, Problem& p) {
   p.source_size = tokens.Numbers("source", 1, 1)[0];
   RequireSize("rows", {sizes[0], sizes[1], sizes[2], sizes[3]});
   if (sizes[0] * sizes[1] * sizes[2] * sizes[3] != p.rows) throw SpecError("rows and sizes differ in number");
-  double end = static_cast<double>(p.depth);
+  p.depth_step = tokens.Has("across") ? tokens.Numbers("across", 1, 1)[0] : 1;
+  if (p.depth_step != 1 && (p.row_sizes[3] != p.rows || p.row_steps[3] != 1))
+    throw SpecError("rows with numbers across=" + std::to_string(p.depth_step) + " must start next to each other");
+  double end = static_cast<double>(p.depth - 1) * static_cast<double>(p.depth_step) + 1;
   for (int i = 0; i < 4; ++i) end += static_cast<double>(sizes[i] - 1) * static_cast<double>(steps[i]);
   if (end > static_cast<double>(p.source_size)) throw SpecError("the last row ends outside the source");
 }

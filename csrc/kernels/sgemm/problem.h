@@ -14,11 +14,12 @@
 namespace collage::sgemm {
 
 // Rows x depth numbers times depth x columns weights. The rows lie anywhere in the source: row r has an index in each
-// of four dimensions of the sizes `row_sizes`, the last the fastest, and starts at the sum of index times step.
+// of four dimensions of the sizes `row_sizes`, the last the fastest, and starts at the sum of index times step. Numbers
+// of a row are `depth_step` apart: 1, or else rows start next to each other.
 struct Problem {
   int64_t rows, depth, columns;
   std::array<int64_t, 4> row_sizes, row_steps;
-  int64_t source_size;
+  int64_t source_size, depth_step;
   int64_t weights_row, weights_column;  // distances in the weights
   int64_t result_row;                   // from a row of the result to the next
   bool bias, add;

@@ -1,5 +1,5 @@
 // All rows of a task, in steps as equal as can be: short ones use the registers badly. Included once per instruction
-// set, inside its namespace, after multiply.h.
+// set, inside its namespace, after multiply.h and transpose.h.
 
 using StepKernel = void (*)(const Task&);
 
@@ -31,4 +31,4 @@ void MultiplyAll(const Task& task) {
 }
 
 // A panel has as many columns as a step: what a step reads of it then lies together.
-constexpr Kernels kKernels = {Vec::kRows, 2 * Vec::kLanes, MultiplyAll};
+constexpr Kernels kKernels = {Vec::kRows, 2 * Vec::kLanes, MultiplyAll, Transpose};
