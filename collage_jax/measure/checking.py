@@ -44,8 +44,9 @@ def step_of(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | No
 class Checked:
     """The candidates of one region by backend: costs of those that failed, runners and errors of those that are right.
 
-    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow. Where XLA would take
-    too long to be run, its cost is among ``costs`` too, an estimate.
+    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow; ``reference_s`` are
+    those of what was compared with, XLA or what stands for it. Where XLA would take too long to be run, its cost is
+    among ``costs`` too, an estimate.
     """
 
     costs: dict[str, Cost]
@@ -53,6 +54,7 @@ class Checked:
     errors: dict[str, float]
     arrays: list[Any]
     took: dict[str, float]
+    reference_s: float = 0.0
 
 
 def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by_one: bool) -> Checked:
@@ -85,7 +87,7 @@ def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by
         costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
         return Checked(costs, {}, {}, arrays, {})
     took = {XLA: took_s} if stand_in is None and took_s >= SLOW_S else {}
-    return Checked(costs, runners, errors, arrays, took)
+    return Checked(costs, runners, errors, arrays, took, took_s)
 
 
 def _compiled(

@@ -109,17 +109,19 @@ def measure_family(
     errors: dict[tuple[int, str], float] = {}
     known: dict[tuple[int, str], Measured] = {}
     took: dict[tuple[int, str], float] = {}
+    references: dict[int, float] = {}
     for i, group in enumerate(family):
         if time.perf_counter() > deadline:
             costs.append({name: Failed("budget", "not measured: the tuning budget was spent") for name in group})
             continue
-        done = ((family[j], costs[j], seconds) for (j, name), seconds in took.items() if name == XLA)
+        done = ((family[j], costs[j], seconds) for j, seconds in references.items())
         if i and until < math.inf and (time.perf_counter() > until or schedule.may_wait(group, done)):
             costs.append({})
             continue
         found = checked(group, backends, key_of, one_by_one)
         failed, runners = found.costs, found.runners
         costs.append(failed)
+        references[i] = found.reference_s
         errors.update(((i, name), error) for name, error in found.errors.items())
         took.update(((i, name), seconds) for name, seconds in found.took.items())
         known.update(((i, name), own) for name in runners if (own := _own_cost(group[name], backends[name], failed)))

@@ -24,8 +24,8 @@ Group: TypeAlias = Mapping[str, Candidate]
 #: A family may take its part of all work of the time left, and at least so many times what each would get of equal
 #: parts: compiling takes time whatever a region's work, and most need less than that.
 EQUAL_PARTS = 2.0
-#: Where XLA takes this many seconds, parts of a region wait. They have this much of the time that the others leave: the
-#: rest is for whole programs.
+#: Where XLA, or what stands for it, takes this many seconds, parts of a region wait. They have this much of the time
+#: that the others leave: the rest is for whole programs.
 WAIT_S, SECOND_PART = 0.1, 0.25
 
 
@@ -53,10 +53,10 @@ def second_deadline(deadline: float) -> float:
 
 
 def may_wait(group: Group, done: Iterable[tuple[Group, Mapping[str, Cost], float]]) -> bool:
-    """True if a larger region is slow with XLA, and all kernels for this one run that as well.
+    """True if a larger region was slow to check, and all kernels for this one run that as well.
 
     Whether a kernel's tail pays is not worth the seconds. ``done`` are groups with the costs of what failed, and the
-    seconds that XLA takes.
+    seconds that XLA took for them, or what stands for it.
     """
     nodes = set(group[XLA].region.nodes)
     names = set(group) - {XLA}
