@@ -68,8 +68,8 @@ def _batch(operands: Sequence[Any], dims: Sequence[Any], *, original: Any, site:
     axes = tuple(d if isinstance(d, int) else None for d in dims)
     # Not their own types: those may say how they vary over a mesh, of which a site knows nothing.
     avals = [shaped(a.shape, a.dtype, a.weak_type) for a in map(jax.typeof, operands)]
-    results = bind(operands, site.batched(axes, avals))
-    return results, [0] * len(results)
+    batched, out_axes = site.batched(axes, avals)
+    return bind(operands, batched), out_axes
 
 
 placed_p = Primitive(NAME)

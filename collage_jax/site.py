@@ -62,11 +62,17 @@ class Site:
         """From the other inputs, then cotangents of the outputs ``live``, to cotangents of the inputs ``linear``."""
         return self._once(("transposed", linear, live), lambda: _transpose(self, linear, live))
 
-    def batched(self, axes: tuple[int | None, ...], avals: Sequence[Any]) -> Site:
-        """This program for inputs of ``avals``, with a batch in ``axes``; outputs have it first."""
+    def batched(self, axes: tuple[int | None, ...], avals: Sequence[Any]) -> tuple[Site, tuple[int | None, ...]]:
+        """This program for inputs of ``avals``, with a batch in ``axes``, and where its outputs have it: first.
 
-        def make() -> Site:
-            return self.derived(lambda *xs: jax.vmap(lambda *ys: tuple(self.plain(*ys)), in_axes=axes)(*xs), avals)
+        Outputs that nothing batched reaches have none.
+        """
+
+        def make() -> tuple[Site, tuple[int | None, ...]]:
+            reached = _reached(self.original, [axis is not None for axis in axes])
+            out_axes = tuple(0 if is_batched else None for is_batched in reached)
+            vmapped = jax.vmap(lambda *ys: tuple(self.plain(*ys)), in_axes=axes, out_axes=out_axes)
+            return self.derived(vmapped, avals), out_axes
 
         return self._once(("batched", axes, tuple(avals)), make)
 
@@ -172,6 +178,20 @@ def _transpose(site: Site, linear: tuple[int, ...], live: tuple[int, ...]) -> Si
         return list(jax.linear_transpose(forward, *shapes)(list(given)))
 
     return site.derived(back, [*(avals[i] for i in known), *cotangents])
+
+
+def _reached(closed: Any, starts: Sequence[bool]) -> list[bool]:
+    """For each output of a closed jaxpr, whether any of the inputs in ``starts`` may change it."""
+    jaxpr, _ = _compat.open_jaxpr(closed)
+    reached = {var for var, is_start in zip(jaxpr.invars, starts, strict=True) if is_start}
+
+    def is_reached(var: Any) -> bool:
+        return not isinstance(var, _compat.Literal) and var in reached
+
+    for eqn in jaxpr.eqns:
+        if any(map(is_reached, eqn.invars)):
+            reached.update(eqn.outvars)
+    return list(map(is_reached, jaxpr.outvars))
 
 
 def _merged(operands: Sequence[Any], places: Sequence[int], replacements: Sequence[Any]) -> list[Any]:

@@ -119,6 +119,20 @@ def test_the_second_derivative_of_a_convolution_holds_our_kernels():
     assert jax.jit(placed).lower(k).as_text().count(CALL) >= 4
 
 
+def test_what_no_batch_reaches_has_no_copy_for_each_element():
+    f = collage_jax.jit(lambda x, w: (layer(x, w), layer(w, w), jnp.ones(3)))
+
+    def results(f):
+        return jax.vmap(f, (0, None), (0, None, None))(jnp.stack([X, 2 * X]), W)
+
+    assert_like_jit(results(f), results(jax.jit(lambda x, w: (layer(x, w), layer(w, w), jnp.ones(3)))))
+    with pytest.raises(ValueError, match="out_axes"):
+        jax.vmap(f, (0, None), (None, None, None))(jnp.stack([X, 2 * X]), W)
+    shapes = [v.aval.shape for eqn in jax.make_jaxpr(lambda: results(f))().eqns for v in eqn.outvars]
+    assert W.shape in shapes
+    assert (2, *W.shape) not in shapes
+
+
 def test_eager_calls_of_a_derivative_trace_once(fake):
     traces = []
 
