@@ -30,6 +30,7 @@ from networks import NETWORKS
 
 TURN_S, MOST_CALLS = 0.3, 20  # a turn lasts about this long
 SLOW_S = 1.0  # a call this long needs no untimed call before it
+RARE_S = 10.0  # a contender whose call is this long takes part in the first round alone
 BACKWARD = 3  # a training step has three times the operations of the network: two gradients for each product
 TOLERANCE = 1e-4  # of the largest output; wider than rounding, narrower than any other function
 
@@ -78,14 +79,19 @@ def _errors(outputs):
 
 
 def _rounds(processes, rounds, failures):
-    calls, seconds = {}, {name: [] for name in processes}
+    calls, last, seconds = {}, {}, {name: [] for name in processes}
     for name, process in processes.items():
-        last = (process.seconds(2) or [SLOW_S])[-1]
-        calls[name] = max(1, min(MOST_CALLS, round(TURN_S / last)))
+        last[name] = (process.seconds(1) or [RARE_S])[-1]
+        if last[name] < SLOW_S:  # the first call may be a slow one
+            last[name] = (process.seconds(1) or [SLOW_S])[-1]
+        calls[name] = max(1, min(MOST_CALLS, round(TURN_S / last[name])))
     for done in range(rounds):
         order = list(processes) if done % 2 == 0 else list(reversed(processes))
         for name in order:
-            untimed = int(calls[name] > 1 or not seconds[name] or seconds[name][-1] < SLOW_S)
+            if done > 0 and name != OURS and last[name] > RARE_S:
+                seconds[name].append(float("nan"))
+                continue
+            untimed = int(calls[name] > 1 or (seconds[name] or [last[name]])[-1] < SLOW_S)
             took = processes[name].seconds(calls[name] + untimed)
             seconds[name].append(float(np.mean(took[untimed:])) if took else float("nan"))
     for name, process in processes.items():

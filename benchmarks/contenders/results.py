@@ -11,7 +11,10 @@ PRODUCT_GFLOP = 2 * 2048**3 / 1e9
 
 @dataclass(frozen=True)
 class Result:
-    """`seconds[name]` and `cpu_limit_s` have one entry a round; `errors` are relative to the largest output."""
+    """`seconds[name]` has one entry a round, NaN where a contender did not take part.
+
+    `errors` are relative to the largest output.
+    """
 
     network: str
     title: str
@@ -25,7 +28,7 @@ class Result:
 
     def ms(self, name: str) -> float:
         """Median milliseconds of a call; NaN for a contender that failed."""
-        return float(np.median(self.seconds[name])) * 1e3 if name in self.seconds else float("nan")
+        return float(np.nanmedian(self.seconds[name])) * 1e3 if name in self.seconds else float("nan")
 
     def peers(self) -> list[str]:
         """All who ran but ourselves."""
@@ -38,7 +41,7 @@ class Result:
     def ratio(self, name: str) -> tuple[float, float, float]:
         """Quartiles, over rounds, of how many times as long as ours `name` took."""
         ratios = np.array(self.seconds[name]) / np.array(self.seconds[OURS])
-        low, median, high = np.percentile(ratios, (25, 50, 75))
+        low, median, high = np.nanpercentile(ratios, (25, 50, 75))
         return float(low), float(median), float(high)
 
     def limit_gflops(self) -> float:
