@@ -1,6 +1,6 @@
 """``python -m collage_jax``."""
 
-from .cli import main
+from .command_line import main
 
 if __name__ == "__main__":
     main()

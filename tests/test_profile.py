@@ -14,7 +14,7 @@ from networks import NETWORKS
 
 import collage_jax
 from collage_jax.backends.registry import get
-from collage_jax.cli import main
+from collage_jax.command_line import main
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
 from collage_jax.graph.work import operations, traffic
@@ -113,14 +113,14 @@ def program(tmp_path, monkeypatch):
 
 def test_the_command_line_explains_and_profiles(program, capsys):
     for command in ("explain", "profile"):
-        main([command, f"{program}:make", "--frozen", "0", "--backends", "xla"])
+        main([command, f"{program}:make", "--frozen", "0", "--backend", "xla"])
         assert "XLA runs everything" in capsys.readouterr().out
 
 
 def test_a_file_may_be_called_as_a_module_is(program, capsys):
     other = program.with_name("queue.py")
     other.write_text(program.read_text())
-    main(["explain", f"{other}:make", "--backends", "xla"])
+    main(["explain", f"{other}:make", "--backend", "xla"])
     assert "XLA runs everything" in capsys.readouterr().out
 
 
