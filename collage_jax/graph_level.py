@@ -58,7 +58,7 @@ class Decided:
 class GraphLevel:
     """Whole programs for one problem; ``build`` lowers a plan.
 
-    ``costs`` are those of ``options`` alone, ``standing`` those inside a program as far as they are known.
+    ``costs`` are those of ``options`` alone, ``standing`` those inside a program, as far as they are known.
     """
 
     def __init__(
@@ -67,12 +67,11 @@ class GraphLevel:
         build: Callable[[Plan], Lowered],
         options: Mapping[Graph, Candidates],
         costs: Mapping[tuple[str, str], Cost],
-        standing: Mapping[tuple[str, str], Cost],
         backends: Mapping[str, Backend],
         barred: Mapping[str, str],
     ) -> None:
         self._trials, self._build, self._options = trials, build, options
-        self._costs, self._standing = costs, standing
+        self._costs = self.standing = costs
         self._backends, self._barred = backends, barred
         self._plans: dict[str, Plan] = {}
         #: Plans as the model sees them, and the ratio of their time to that of the anchor, the best before the search.
@@ -90,6 +89,13 @@ class GraphLevel:
         self._plans[name] = plan
         return self._trials.enter(name, lambda: self._build(plan))
 
+    def enter_in_time(self, name: str, plan: Plan, late: float) -> bool:
+        """As ``enter``; a second program only if it can be built before ``late`` (of ``time.perf_counter``)."""
+        if self._trials.names and time.perf_counter() + self._trials.build_s > late:
+            self._trials.notes.append(f"{name}: not built, for the budget was spent.")
+            return False
+        return self.enter(name, plan)
+
     def improve(self, names: Collection[str], deadline: float, seed: int = 0) -> None:
         """Search around the best plan of ``names`` that takes part; the best one found takes part from then on."""
         begin = time.perf_counter()
@@ -106,7 +112,7 @@ class GraphLevel:
         offspring = min(OFFSPRING, int((until - time.perf_counter()) / max(self._trials.build_s, 1e-3)))
         if offspring < 1:
             return
-        near = around(self._plans[anchor], self._options, self._standing, self._backends)
+        near = around(self._plans[anchor], self._options, self.standing, self._backends)
         if not near.genes:
             return
         correction = self.correction({anchor: anchor_us})
@@ -151,7 +157,7 @@ class GraphLevel:
 
     def features(self, plan: Plan) -> Features:
         """What the model sees of ``plan``: costs by backend, changes between XLA and others. Loop bodies count once."""
-        return Features(self._sums(plan, self._standing), _changes(plan))
+        return Features(self._sums(plan, self.standing), _changes(plan))
 
     def _sums(self, plan: Plan, costs: Mapping[tuple[str, str], Cost]) -> dict[str, float]:
         sums: dict[str, float] = {}

@@ -32,6 +32,10 @@ from .summary import edges_of, left_out, placed_regions
 
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9
+#: Whole programs, without which nothing is placed, are built until this share is over, the first in any case.
+LATE = 1.15
+#: Kernels are compared inside the program if so many programs can be built in time.
+REFINING = 4
 
 
 @dataclass(frozen=True)
@@ -150,22 +154,25 @@ def _decided(
         return Decided(op_level, verdict.Outcome("op-level", None, None, None, (note,)))
     arrays = problem.divided(arguments)
     build = partial(lower, split=problem.split, backends=backends)
-    notes: list[str] = []
-    standing = prices.costs
+    late = deadline + (LATE - IN_TIME) * settings.budget_s
     try:
-        if settings.tune == "two-level" and plans:
-            timed = partial(build, timed=True)
-            also, standing = refined_plan(
-                plans, options[each], prices.costs, charges.unbroken(), timed, arrays, deadline, barred.programs, notes
-            )
-            plans |= also
         compared, xla_s = of_program(problem.split, *arrays, reference)
         trials = whole.Trials(*arrays, compared, settings.tolerance, xla_s)
-        trials.notes[:0] = notes
-        level = GraphLevel(trials, build, options, prices.costs, standing, backends, barred.programs)
-        for name, plan in {**whole_runtimes, **plans}.items():
-            level.enter(name, plan)
-        if settings.tune == "two-level":
+        level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)
+        likeliest = next(iter(plans), "")
+        ordered = {likeliest: plans[likeliest], **whole_runtimes, **plans} if plans else whole_runtimes
+        for name, plan in ordered.items():
+            level.enter_in_time(name, plan, late)
+        if settings.tune == "two-level" and plans:
+            if time.perf_counter() + REFINING * trials.build_s < deadline:
+                timed = partial(build, timed=True)
+                alone, between, bad = prices.costs, charges.unbroken(), barred.programs
+                also, level.standing = refined_plan(
+                    plans, options[each], alone, between, timed, arrays, deadline, bad, trials.notes
+                )
+                for name, plan in also.items():
+                    level.enter_in_time(name, plan, late)
+                plans |= also
             level.improve(list(plans), deadline)
         return level.decide(deadline)
     except KeyboardInterrupt:

@@ -137,7 +137,7 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
     options = {each: find(each, [known["library"], known["runtime"]])}
     costs = {(c.key, c.backend): cost(c) for c in options[each].chosen_from}
     trials = Trials([], [X, X], lambda: [chain(X, X)], None)
-    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, costs, known, {})
+    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
     assert level.enter("op-level", near.base)
     assert all(name != "runtime" for _, name in near.base.placed)
     level.improve(["op-level"], float("inf"))
@@ -152,12 +152,23 @@ def test_no_search_begins_that_there_is_no_time_to_build_programs_for():
     options = {each: find(each, [known["library"], known["runtime"]])}
     costs = {(c.key, c.backend): Measured(1.0) for c in options[each].chosen_from}
     trials = Trials([], [X, X], lambda: [chain(X, X)], None)
-    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, costs, known, {})
+    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
     assert level.enter("op-level", near.base)
     assert trials.build_s > 0
     trials.build_s = 1e9
     level.improve(["op-level"], float("inf"))
     assert not any("Graph level" in note for note in trials.notes)
+
+
+def test_past_the_budget_only_the_first_program_is_built():
+    problem, near, known = neighbourhood(Fake("library"), Runtime("runtime"))
+    each = problem.split.each
+    trials = Trials([], [X, X], lambda: [chain(X, X)], None)
+    level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), {each: find(each, [])}, {}, known, {})
+    assert level.enter_in_time("op-level", near.base, late=0.0)
+    assert not level.enter_in_time("unbroken", near.base, late=0.0)
+    assert trials.notes[-1] == "unbroken: not built, for the budget was spent."
+    assert level.enter_in_time("refined", near.base, late=float("inf"))
 
 
 def test_a_runtime_that_leaves_xla_seconds_of_work_is_not_tried(monkeypatch):
@@ -214,7 +225,7 @@ def test_a_fallback_is_asked_only_where_no_other_backend_is():
 def test_a_barred_program_is_not_built(monkeypatch):
     _, near, known = neighbourhood(Fake("library"))
     trials = Trials([], [X, X], lambda: [chain(X, X)], None)
-    level = GraphLevel(trials, lambda plan: pytest.fail("built"), {}, {}, {}, known, {"op-level": "it crashed"})
+    level = GraphLevel(trials, lambda plan: pytest.fail("built"), {}, {}, known, {"op-level": "it crashed"})
     assert not level.enter("op-level", near.base)
     assert "op-level: it crashed" in trials.notes
 
