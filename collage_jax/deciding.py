@@ -15,6 +15,7 @@ from .backends.base import Backend
 from .candidates import is_wanted
 from .config import config
 from .database import cache_directory, tuning_lock
+from .log import LOG
 from .lowering import Lowered, lower
 from .pinning import check
 from .placement import Placement
@@ -118,6 +119,7 @@ def _decided(
         if (known := _recalled(key, problem, backends, settings)) is not None:  # another process decided meanwhile
             return known
         placement = _in_worker(call, problem, settings)
+        _say(call.name, placement)
         if placement.is_final or placement.budget_s:
             # Whoever is first decides for all. What stands there but was not used (damaged, or cut short) is replaced.
             unused = store().decision(key) is not None
@@ -126,6 +128,15 @@ def _decided(
         return built(placement, problem, backends)
     except Mismatch as why:
         return _xla_alone(why)
+
+
+def _say(name: str, placement: Placement) -> None:
+    counts = ", ".join(f"{backend} {count}" for backend, count in placement.counts().items())
+    LOG.info("%s: %.2fx by %s, in %.1f s", name, placement.speedup, counts or "XLA alone", placement.tuning_s)
+    for note in placement.notes:
+        LOG.debug("%s: %s", name, note)
+    for refusal in placement.refusals:
+        LOG.debug("%s: %s refuses %s: %s", name, refusal.backend, "+".join(refusal.ops) or "all of it", refusal.reason)
 
 
 def _xla_alone(why: Exception) -> Tuned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import jax
@@ -246,6 +247,15 @@ def test_what_is_finite_is_still_compared(got, wanted):
 
 def test_nan_where_results_are_finite_is_wrong():
     assert [note for note in outcome_of([1.0, jnp.nan], [1.0, 2.0]).notes if "differs from jax.jit" in note]
+
+
+def test_what_is_tuned_is_logged(monkeypatch, caplog):
+    use(monkeypatch, Fake("fake", products))
+    with caplog.at_level(logging.DEBUG, "collage_jax"):
+        collage_jax.jit(layer).placement(X, W)
+    messages = [record.getMessage() for record in caplog.records if record.name == "collage_jax"]
+    assert any(message.startswith("layer: 10.00x by fake 1") for message in messages)
+    assert any("Whole programs: " in message for message in messages)
 
 
 def test_a_variance_drawn_for_a_shape_has_a_root():

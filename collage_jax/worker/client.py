@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..costs import CostStore, Failed
+from ..log import LOG
 from ..placement import Placement
 from ..tuning import Barred
 from ..watch import Step
@@ -57,6 +58,7 @@ class Client:
                     raise
                 except _Ended as end:
                     ended.append(end.reason)
+                    LOG.warning("%s; another one goes on", end.reason)
                     if not end.steps and barred.one_by_one:
                         break  # again, and again nothing is to blame
                     barred = _learnt(barred, end, store)
