@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 
 import jax
@@ -12,18 +11,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from placing import BACKENDS, placed
 
-from collage_jax.backends import registry
-from collage_jax.candidates import XLA, find
-from collage_jax.costs import Measured
-from collage_jax.lowering import lower
 from collage_jax.measure.compare import relative_error
-from collage_jax.plan import Plan
-from collage_jax.problem import problem_of
-from collage_jax.search.op_level import choose
 
-#: Graph runtimes take whole subgraphs, and would leave nothing to the others.
-BACKENDS = [b for b in registry.usable(None)[0] if b.kind == "kernel-library" and b.name != "callback"]
 pytestmark = pytest.mark.skipif(not BACKENDS, reason="there is no backend but XLA here")
 
 LAYOUTS = {"last": ("N{}C", "{}IO", "N{}C"), "first": ("NC{}", "OI{}", "NC{}"), "mixed": ("{}NC", "I{}O", "NC{}")}
@@ -77,25 +68,6 @@ def arguments(source, weights):
     """Arrays of which a convolution makes numbers around 1: the sine of a large number is one of its last digits."""
     x, w = normal(*source), normal(*weights, seed=1)
     return x, w / np.sqrt(w.size)
-
-
-def placed(fun, *args):
-    """The results of ``fun``, as much of it as can be on other backends; how many convolutions each has, and XLA.
-
-    The fewer operations of the program a backend runs, the sooner it gets them.
-    """
-    problem = problem_of(jax.make_jaxpr(fun)(*args), ())
-    each = problem.split.each
-    options = find(each, BACKENDS)
-    can_run = Counter(c.backend for c in options.chosen_from)
-    cost = {name: 1e6 if name == XLA else 1.0 + count for name, count in can_run.items()}
-    costs = {(c.key, c.backend): Measured(cost[c.backend]) for c in options.chosen_from}
-    plan = Plan.of(each, {each: choose(options, costs).placed})
-    lowered = lower(plan, problem.split, {b.name: b for b in (*BACKENDS, registry.reference())})
-    prepared = lowered.prepare()
-    convs = Counter(name for region, name in plan.placed for op in region.ops if op == "conv_general_dilated")
-    left = sum(node.op == "conv_general_dilated" for node in each.nodes) - convs.total()
-    return jax.jit(lowered.run)(prepared, *args), convs, left
 
 
 @settings(deadline=None)
