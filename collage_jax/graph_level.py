@@ -47,12 +47,16 @@ EVOLVED = "evolved"
 
 @dataclass(frozen=True, eq=False)
 class Decided:
-    """``plan`` is None where XLA runs everything. ``uncorrected_us`` adds up costs, ``predicted_us`` is corrected."""
+    """``plan`` is None where XLA runs everything. ``uncorrected_us`` adds up costs, ``predicted_us`` is corrected.
+
+    ``is_cut_short``: a program was left out that a larger budget would have had time for.
+    """
 
     plan: Plan | None
     outcome: Outcome
     uncorrected_us: float | None = None
     predicted_us: float | None = None
+    is_cut_short: bool = False
 
 
 class GraphLevel:
@@ -73,6 +77,8 @@ class GraphLevel:
         self._trials, self._build, self._options = trials, build, options
         self._costs = self.standing = costs
         self._backends, self._barred = backends, barred
+        #: A program was left out that a larger budget would have had time for.
+        self.is_cut_short = False
         self._plans: dict[str, Plan] = {}
         #: Plans as the model sees them, and the ratio of their time to that of the anchor, the best before the search.
         self._observed: list[tuple[Features, float]] = []
@@ -93,6 +99,7 @@ class GraphLevel:
         """As ``enter``; a second program only if it can be built before ``late`` (of ``time.perf_counter``)."""
         if self._trials.names and time.perf_counter() + self._trials.build_s > late:
             self._trials.notes.append(f"{name}: not built, for the budget was spent.")
+            self.is_cut_short = True
             return False
         return self.enter(name, plan)
 
@@ -137,11 +144,11 @@ class GraphLevel:
         """The fastest program, beside XLA alone."""
         outcome = verdict.decide(self._trials, deadline, lambda name: _changes(self._plans[name]))
         if outcome.winner is None:
-            return Decided(None, outcome)
+            return Decided(None, outcome, is_cut_short=self.is_cut_short)
         plan = self._plans[outcome.winner]
         alone_us = sum(self._sums(plan, self._costs).values())
         predicted_us = self.correction(self._medians_us(outcome.winner)).predict(self.features(plan))
-        return Decided(plan, outcome, alone_us, predicted_us)
+        return Decided(plan, outcome, alone_us, predicted_us, self.is_cut_short)
 
     def _medians_us(self, winner: str) -> dict[str, float]:
         """What programs take where ``winner`` takes what it did."""

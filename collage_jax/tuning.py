@@ -114,7 +114,7 @@ def tune(
         distinct_measured=prices.measured,
         unavailable=unavailable,
         notes=(*prices.notes, *_gaps(prices, settings), *decided.outcome.notes),
-        is_final=not prices.unknown and not prices.notes,
+        is_final=not prices.unknown and not prices.notes and not decided.is_cut_short,
         budget_s=0.0 if prices.notes else settings.budget_s,
         program=problem.key,
         edges={name: edges_of(graph) for name, graph in graphs.items()} if prices.costs else {},

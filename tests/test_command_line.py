@@ -52,13 +52,11 @@ def test_doctor_names_every_backend_and_what_the_machine_can_do(capsys, monkeypa
     assert "jaxlib" in printed
 
 
-def test_doctor_says_how_to_get_what_is_missing(capsys, monkeypatch):
-    monkeypatch.setattr(registry, "why_unavailable", lambda b: None if b.name == "xla" else "gone")
+def test_doctor_says_why_a_backend_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr(registry, "why_unavailable", lambda b: None if b.name == "xla" else "gone: pip install it")
     monkeypatch.setenv("COLUMNS", "300")
     main(["doctor"])
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "not available: gone" in printed
-    assert "pip install 'openvino" in printed
+    assert "not available: gone: pip install it" in capsys.readouterr().out
 
 
 def test_tune_keeps_what_it_decides_and_saves_the_placement(target, tmp_path, capsys):
@@ -108,7 +106,7 @@ def test_prune_deletes_what_nobody_asks_for_any_more(kept, capsys):
 def test_clear_asks_first(kept, capsys, monkeypatch):
     kept.put(key(), Measured(3.0, 0.1, 15))
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    with pytest.raises(SystemExit, match="interrupted"):
+    with pytest.raises(SystemExit, match="aborted"):
         main(["cache", "clear"])  # nobody answers
     assert len(kept) == 1
     main(["cache", "clear", "--yes"])

@@ -20,6 +20,7 @@ PACKAGE = Path(collage_jax.__file__).parent
 LAYERS = (
     "entry",
     "_compat",
+    "log",
     "config",
     "costs",
     "database",
@@ -74,7 +75,7 @@ LAYERS = (
     "api",
     "",  # the package itself: public names
     "testing",
-    "cli",
+    "command_line",
     "__main__",
 )
 

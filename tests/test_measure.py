@@ -20,7 +20,7 @@ from collage_jax.graph.ir import Value
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, reduction_length, relative_error, tolerance
-from collage_jax.measure.conditioning import nudged
+from collage_jax.measure.conditioning import nudged, worst
 from collage_jax.measure.inputs import DISTRIBUTIONS, draw
 from collage_jax.measure.race import BrokeDown, quartile_spread, race
 from collage_jax.measure.regions import measure
@@ -123,6 +123,29 @@ def test_where_last_digits_decide_wrong_numbers_are_still_found():
     cost = costs_of(sine_of_sums, (x, w), Fake(wants=whole, change=wrong))["fake"]
     assert isinstance(cost, Failed)
     assert cost.stage == "verify"
+
+
+def test_narrow_numbers_have_their_tolerance_and_no_more():
+    """Zeros in place of everything would pass else."""
+    x = jnp.arange(1, 9, dtype=jnp.float8_e5m2)
+    wanted = [x + x]
+    assert worst(0.5, [jnp.zeros_like(x)], wanted, lambda arrays: [arrays[0] + arrays[0]], [x]) == (1.0, 0.5)
+
+
+def test_one_result_does_not_excuse_another():
+    wanted = [jnp.full(4, 1.0), jnp.full(4, 1.0)]
+    got = [jnp.full(4, 1.0 + 1e-5), jnp.full(4, 1.0)]
+    error, most = worst(2e-6, got, wanted, lambda arrays: [jnp.full(4, 1.0), jnp.full(4, 1.1)], [jnp.ones(4)])
+    assert most == 2e-6
+    assert error == pytest.approx(1e-5, rel=0.1)
+
+
+def test_a_reference_that_fails_excuses_nothing():
+    def fails(arrays):
+        raise MemoryError
+
+    error, most = worst(2e-6, [jnp.full(4, 1.00001)], [jnp.full(4, 1.0)], fails, [jnp.ones(4)])
+    assert error > most == 2e-6
 
 
 def test_nudged_numbers_are_one_unit_in_the_last_place_apart():

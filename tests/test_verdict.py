@@ -92,7 +92,7 @@ def test_one_program_is_compared_in_one_race():
 
 def test_rounds_from_before_count():
     programs = Programs({"a": 0.01, "b": 0.02, "c": 0.0101})
-    programs.race([XLA_ALONE, "a", "b"], 5, np.inf, 6.0)
+    programs.race([XLA_ALONE, "a", "b", "c"], 5, np.inf, 6.0)
     verdict.decide(programs, float("inf"))
     assert XLA_ALONE not in programs.log[1]  # slow, and timed already
     assert set(programs.log[2]) == {"a", "c"}
@@ -115,3 +115,42 @@ def test_medians_are_those_of_one_machine():
 
 def test_no_programs_leave_xla():
     assert verdict.decide(Programs({}), float("inf")).winner is None
+
+
+def test_a_program_that_came_after_the_race_with_xla_meets_it():
+    """XLA is slow and was timed before; what the search found never ran beside it."""
+    programs = Programs({"a": 0.02})
+    programs.race([XLA_ALONE, "a"], 3, np.inf, 6.0)
+    programs.seconds["evolved"] = 0.015
+    outcome = verdict.decide(programs, float("inf"))
+    assert outcome.winner == "evolved"
+    assert outcome.xla_us / outcome.measured_us == pytest.approx(0.1 / 0.015)
+
+
+def test_a_winner_by_its_fewer_changes_has_met_xla_too():
+    programs = Programs({"a": 0.02, "b": 0.03})
+    programs.race([XLA_ALONE, "a", "b"], 3, np.inf, 6.0)
+    programs.seconds["evolved"] = 0.0201
+    outcome = verdict.decide(programs, float("inf"), {"a": 40, "b": 0, "evolved": 2}.__getitem__)
+    assert outcome.winner == "evolved"
+    assert np.isfinite([outcome.xla_us, outcome.measured_us]).all()
+
+
+def test_a_small_gain_over_a_slow_xla_takes_several_rounds():
+    wins = 0
+    for seed in range(200):
+        programs = Programs({XLA_ALONE: 1.0, "a": 1.0}, noise=0.03, seed=seed)
+        programs.race([XLA_ALONE, "a"], 1, np.inf, 6.0)
+        wins += verdict.decide(programs, float("inf")).winner is not None
+    assert wins < 30
+
+
+def test_a_program_that_breaks_down_before_it_meets_xla_leaves_xla():
+    class Breaking(Programs):
+        def race(self, names, rounds, seconds, hopeless):
+            self.seconds.pop("a", None)
+            return super().race([n for n in names if n != "a"], rounds, seconds, hopeless)
+
+    outcome = verdict.decide(Breaking({"a": 0.01}), float("inf"))
+    assert outcome.winner is None
+    assert outcome.measured_us is None

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         group.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Abort:
-        sys.exit(f"{PROGRAM}: interrupted")
+        sys.exit(f"{PROGRAM}: aborted")
     except click.ClickException as error:
         # A wrong command or option: click shows how it is used.
         error.show()

@@ -17,14 +17,8 @@ from ..backends.registry import backends
 from ..config import config
 from ..database import costs_file
 
-#: How to get what a backend needs, by its name.
-REMEDIES = {
-    "onednn": "pip install onednn-cpu-gomp==2023.2.0, or set ONEDNN_ROOT to your own build",
-    "openvino": "pip install 'openvino>=2025.4'",
-}
-
 #: Packages whose versions matter.
-PACKAGES = ("jax", "jaxlib", "numpy", "onednn-cpu-gomp", "openvino")
+PACKAGES = ("jax", "jaxlib", "numpy")
 
 
 @click.command()
@@ -62,9 +56,7 @@ def _backends_table() -> Table:
         if backend.available:
             state = f"[green]ready[/green], version {escape(backend.version)}"
         else:
-            remedy = REMEDIES.get(backend.name)
-            reason = escape(f"{backend.unavailable}" + (f"; to get it: {remedy}" if remedy else ""))
-            state = f"[red]not available[/red]: {reason}"
+            state = f"[red]not available[/red]: {escape(str(backend.unavailable))}"
         table.add_row(backend.name, backend.kind, state)
     return table
 

@@ -134,7 +134,7 @@ def measure_family(
         i, name = contender
         return None if name == XLA else step_of(family[i][name], "run", key_of, watch.RACE_S)
 
-    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(family), deadline, step, took).items():
+    for (i, name), samples in _times(calls, costs, SECONDS_PER_REGION * len(references), deadline, step, took).items():
         entries = len(family[i][name].region.entries)
         overhead = min(call_overhead_s(entries), 0.9 * float(np.median(samples)))
         median_us = (float(np.median(samples)) - overhead) * 1e6

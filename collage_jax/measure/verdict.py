@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .rounds import FAR
+from .rounds import ENOUGH, FAR
 from .whole import XLA_ALONE, Trials
 
 #: Rounds in which all take part, and the share of the time for them; then those that are close are told apart.
@@ -17,7 +17,7 @@ FEW, FIRST = 3, 1 / 3
 MOST_ROUNDS, MOST_SECONDS = 40, 12.0
 #: A program this many times slower than another at its first run is not run again.
 HOPELESS = 6.0
-#: Where XLA alone takes longer than this, in seconds, and than all others, it is timed no more often than it must be.
+#: Where XLA alone takes longer than this, in seconds, and far longer than others, it is not timed again.
 SLOW_S = 0.05
 #: What is charged for a change between XLA and others, in seconds; and for all of a program, relative to its time.
 CHANGE_S, CHANGES = 20e-6, 0.03
@@ -49,7 +49,8 @@ def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lamb
 
     ``changes(name)`` are those between XLA and others in a program; see ``fastest``.
     """
-    _race_all(trials, deadline)
+    if trials.names:
+        _race_all(trials, deadline)
     if not trials.names:
         return Outcome(None, None, None, None, tuple(trials.notes))
     winner = fastest(trials.rounds.shared(trials.rounds.close(trials.names)), changes)
@@ -59,7 +60,7 @@ def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lamb
     if _is_faster(ours, theirs) and float(np.median(theirs)) < SHORT_S:
         again = trials.race([winner, XLA_ALONE], 4 * ROUNDS, 1.0, hopeless=np.inf)
         ours, theirs = again.get(winner, ours), again[XLA_ALONE]
-    if winner not in trials.names:  # it broke down meanwhile
+    if winner not in trials.names or not len(ours):  # it broke down meanwhile
         return Outcome(None, None, None, None, tuple(trials.notes))
     ours_us, xla_us = float(np.median(ours)) * 1e6, float(np.median(theirs)) * 1e6
     if not _is_faster(ours, theirs):
@@ -78,28 +79,35 @@ def _race_all(trials: Trials, deadline: float) -> None:
     """A few rounds of all, then those that are close, as long as there is time."""
     begin = time.perf_counter()
     seconds = min(MOST_SECONDS, max(0.5, deadline - begin))
-    xla_s = trials.rounds.median_s(XLA_ALONE)
-    known = [XLA_ALONE] if xla_s is not None and xla_s > SLOW_S else []
-    running = [name for name in (XLA_ALONE, *trials.names) if name not in known]
-    if len(running) <= 2:
-        trials.race(running, MOST_ROUNDS, seconds, HOPELESS)
-        return
-    trials.race(running, FEW, FIRST * seconds, HOPELESS)
+    one = len(trials.names) == 1
+    running = [*_xla_if_open(trials, trials.names), *trials.names]
+    if len(running) > 1:
+        trials.race(running, MOST_ROUNDS if one else FEW, seconds if one else FIRST * seconds, HOPELESS)
     close = trials.rounds.close(trials.names)
+    running = [*_xla_if_open(trials, close), *close]
+    if not one and len(running) > 1:
+        trials.race(running, MOST_ROUNDS, max(0.0, begin + seconds - time.perf_counter()), HOPELESS)
+
+
+def _xla_if_open(trials: Trials, names: Sequence[str]) -> list[str]:
+    """XLA alone, unless it is slow and each of ``names`` has met it and was faster by far."""
     xla_s = trials.rounds.median_s(XLA_ALONE)
-    if close and xla_s is not None:
-        is_open = xla_s <= SLOW_S or not trials.rounds.ratio(XLA_ALONE, close[0]) > FAR
-        left = max(0.0, begin + seconds - time.perf_counter())
-        trials.race([*([XLA_ALONE] if is_open else []), *close], MOST_ROUNDS, left, HOPELESS)
+    is_far = xla_s is not None and all(trials.rounds.ratio(XLA_ALONE, name) > FAR for name in names)
+    return [] if is_far and xla_s is not None and xla_s > SLOW_S else [XLA_ALONE]
 
 
 def _clearer(trials: Trials, winner: str, deadline: float) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of the same rounds, those of ``winner`` first, then XLA's; more while it is faster but not clearly."""
-    for _ in range(SECOND_CHANCES):
+    """Samples of the same rounds, those of ``winner`` first, then XLA's; more while it is faster but not clearly.
+
+    Empty if it broke down before it met XLA.
+    """
+    for chance in range(SECOND_CHANCES):
         met = trials.rounds.shared([winner, XLA_ALONE])
-        promising = float(np.median(met[winner])) < (1 - MARGIN) * float(np.median(met[XLA_ALONE]))
-        if not promising or _is_faster(met[winner], met[XLA_ALONE]) or time.perf_counter() > deadline:
-            break
+        if len(met[winner]):
+            promising = float(np.median(met[winner])) < (1 - MARGIN) * float(np.median(met[XLA_ALONE]))
+            out_of_time = chance > 0 and time.perf_counter() > deadline
+            if not promising or _is_faster(met[winner], met[XLA_ALONE]) or out_of_time:
+                break
         if winner not in trials.race([winner, XLA_ALONE], ROUNDS, SECONDS, hopeless=np.inf):
             break
     met = trials.rounds.shared([winner, XLA_ALONE])
@@ -126,11 +134,14 @@ def stay(note: str) -> Outcome:
 
 
 def _is_faster(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """True if ``ours`` beats ``theirs`` by more than the margins in the middle half of the rounds."""
+    """True if ``ours`` beats ``theirs`` by more than the margins in the middle half of the rounds.
+
+    Of fewer rounds than ``ENOUGH`` it takes a gain that no drift explains.
+    """
     count = min(len(ours), len(theirs))
-    if float(np.median(ours)) > float(np.median(theirs)) - CALL_S:
+    if count == 0 or float(np.median(ours)) > float(np.median(theirs)) - CALL_S:
         return False
-    if count < 3:
-        return float(np.median(ours)) < (1 - MARGIN) * float(np.median(theirs))
     ratios = ours[:count] / theirs[:count]
+    if count < ENOUGH:
+        return FAR * float(np.median(ratios)) < 1.0
     return float(np.percentile(ratios, 75)) < 1.0 and float(np.median(ratios)) < 1 - MARGIN

@@ -83,7 +83,7 @@ def _at_most(
     singles = [c for c in candidates.chosen_from if c.backend == XLA and len(c.region.nodes) == 1]
     for candidate in singles:
         cost, index = costs.get((candidate.key, XLA)), candidate.region.indices[0]
-        if isinstance(cost, Failed) and cost.stage == "budget" and index in least:
+        if (cost is None or (isinstance(cost, Failed) and cost.stage == "budget")) and index in least:
             yield candidate, least[index]
 
 

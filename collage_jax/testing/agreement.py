@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from ..graph.region import Region
-from ..measure.compare import largest_error, other_form, tolerance
-from ..measure.conditioning import allowed
+from ..measure.compare import other_form, tolerance
+from ..measure.conditioning import worst
 from .data import inputs
 from .findings import said
 from .kernels import Kernel, bits, run
@@ -55,8 +55,7 @@ def compared(
     if form is not None:
         remedy = "return `region.exits` in their order, with their shapes and dtypes"
         return Difference("results must have the shapes and dtypes of XLA's", f"a kernel that {form}", remedy)
-    error = largest_error(got, wanted)
-    most = allowed(tolerance(region), got, wanted, reference, arrays)
+    error, most = worst(tolerance(region), got, wanted, reference, arrays)
     if error <= most:
         return None
     if error == float("inf") and "in operand" in name:

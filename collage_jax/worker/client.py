@@ -58,7 +58,7 @@ class Client:
                     raise
                 except _Ended as end:
                     ended.append(end.reason)
-                    LOG.warning("%s; another one goes on", end.reason)
+                    LOG.warning("%s", end.reason)
                     if not end.steps and barred.one_by_one:
                         break  # again, and again nothing is to blame
                     barred = _learnt(barred, end, store)

@@ -52,7 +52,7 @@ def _plus(graph: Graph, product: Product, node: Node, other: Value, inside: Insi
         return None
     if product.bias is None and not product.is_bounded:
         found = vector(graph, other, node, inside)
-        if found is not None and found[0].size == product.result.shape[-1]:
+        if found is not None and found[0].size == product.result.shape[-1] == product.sizes[2]:
             return product.followed_by("bias", (*found[1], node), bias=found[0])
     if other.shape != product.result.shape or isinstance(other, Constant):
         return None
