@@ -168,6 +168,7 @@ def test_past_the_budget_only_the_first_program_is_built():
     assert level.enter_in_time("op-level", near.base, late=0.0)
     assert not level.enter_in_time("unbroken", near.base, late=0.0)
     assert trials.notes[-1] == "unbroken: not built, for the budget was spent."
+    assert level.is_cut_short
     assert level.enter_in_time("refined", near.base, late=float("inf"))
 
 
