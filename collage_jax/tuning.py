@@ -156,8 +156,8 @@ def _decided(
     build = partial(lower, split=problem.split, backends=backends)
     late = deadline + (LATE - IN_TIME) * settings.budget_s
     try:
-        compared, xla_s = of_program(problem.split, *arrays, reference)
-        trials = whole.Trials(*arrays, compared, settings.tolerance, xla_s)
+        compared = of_program(problem.split, *arrays, reference)
+        trials = whole.Trials(*arrays, compared, settings.tolerance)
         level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)
         likeliest = next(iter(plans), "")
         ordered = {likeliest: plans[likeliest], **whole_runtimes, **plans} if plans else whole_runtimes

@@ -21,6 +21,7 @@ from collage_jax.graph.trace import trace_function
 from collage_jax.graph_level import GraphLevel
 from collage_jax.lowering import lower
 from collage_jax.measure import whole
+from collage_jax.measure.reference import Reference
 from collage_jax.measure.whole import Trials
 from collage_jax.neighbourhood import around
 from collage_jax.plan import Plan
@@ -136,7 +137,7 @@ def test_the_search_finds_what_pays_only_as_a_whole(monkeypatch):
     each = problem.split.each
     options = {each: find(each, [known["library"], known["runtime"]])}
     costs = {(c.key, c.backend): cost(c) for c in options[each].chosen_from}
-    trials = Trials([], [X, X], lambda: [chain(X, X)], None)
+    trials = Trials([], [X, X], Reference(lambda: [chain(X, X)]), None)
     level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
     assert level.enter("op-level", near.base)
     assert all(name != "runtime" for _, name in near.base.placed)
@@ -151,7 +152,7 @@ def test_no_search_begins_that_there_is_no_time_to_build_programs_for():
     each = problem.split.each
     options = {each: find(each, [known["library"], known["runtime"]])}
     costs = {(c.key, c.backend): Measured(1.0) for c in options[each].chosen_from}
-    trials = Trials([], [X, X], lambda: [chain(X, X)], None)
+    trials = Trials([], [X, X], Reference(lambda: [chain(X, X)]), None)
     level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
     assert level.enter("op-level", near.base)
     assert trials.build_s > 0
@@ -163,7 +164,7 @@ def test_no_search_begins_that_there_is_no_time_to_build_programs_for():
 def test_past_the_budget_only_the_first_program_is_built():
     problem, near, known = neighbourhood(Fake("library"), Runtime("runtime"))
     each = problem.split.each
-    trials = Trials([], [X, X], lambda: [chain(X, X)], None)
+    trials = Trials([], [X, X], Reference(lambda: [chain(X, X)]), None)
     level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), {each: find(each, [])}, {}, known, {})
     assert level.enter_in_time("op-level", near.base, late=0.0)
     assert not level.enter_in_time("unbroken", near.base, late=0.0)
@@ -202,7 +203,7 @@ def test_a_program_that_is_hopeless_at_once_runs_once():
         time.sleep(0.3)
         return np.float32(1)
 
-    trials = Trials([], [], lambda: [jnp.ones(())], None)
+    trials = Trials([], [], Reference(lambda: [jnp.ones(())]), None)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(whole, "HOPELESS_S", 0.1)
         assert trials.enter("slow", lambda: Slow)
@@ -225,7 +226,7 @@ def test_a_fallback_is_asked_only_where_no_other_backend_is():
 
 def test_a_barred_program_is_not_built(monkeypatch):
     _, near, known = neighbourhood(Fake("library"))
-    trials = Trials([], [X, X], lambda: [chain(X, X)], None)
+    trials = Trials([], [X, X], Reference(lambda: [chain(X, X)]), None)
     level = GraphLevel(trials, lambda plan: pytest.fail("built"), {}, {}, known, {"op-level": "it crashed"})
     assert not level.enter("op-level", near.base)
     assert "op-level: it crashed" in trials.notes

@@ -26,6 +26,7 @@ from collage_jax.backends.source import source_version
 from collage_jax.dispatch import _concrete
 from collage_jax.lowering import Lowered
 from collage_jax.measure import verdict, whole
+from collage_jax.measure.reference import Reference
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)
 W = jnp.linspace(1, 2, 8).reshape(4, 2)
@@ -228,7 +229,7 @@ def test_cached_times_nothing_the_machine_included(monkeypatch):
 def outcome_of(got, wanted):
     """What is decided on a program that gives ``got`` where ``jax.jit`` gives ``wanted``."""
     lowered = Lowered(lambda: ((), ()), lambda prepared: [jnp.asarray(got)])
-    trials = whole.Trials([], [], lambda: jnp.asarray(wanted), None)
+    trials = whole.Trials([], [], Reference(lambda: jnp.asarray(wanted)), None)
     trials.enter("placed", lambda: lowered)
     return verdict.decide(trials, float("inf"))
 

@@ -51,14 +51,14 @@ def worst(
     return max(found, key=lambda pair: pair[0] / pair[1])
 
 
-def nudged(arrays: Sequence[Any]) -> list[Any]:
-    """``arrays`` with each real or complex number one unit in the last place larger or smaller, at random."""
-    return [_nudged(array, np.random.default_rng(place)) for place, array in enumerate(arrays)]
+def nudged(arrays: Sequence[Any], units: int = 1) -> list[Any]:
+    """``arrays`` with each real or complex number ``units`` in the last place larger or smaller, at random."""
+    return [_nudged(array, units, np.random.default_rng(place)) for place, array in enumerate(arrays)]
 
 
-def _nudged(array: Any, rng: np.random.Generator) -> Any:
+def _nudged(array: Any, units: int, rng: np.random.Generator) -> Any:
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         return array
     # As in the inputs themselves, a row of random numbers repeats; a prime, so that no two rows are alike.
     signs = np.resize(rng.choice(np.array([-1.0, 1.0]), PERIOD), array.shape)
-    return (array * (1 + jnp.finfo(array.dtype).eps * jnp.asarray(signs, array.real.dtype))).astype(array.dtype)
+    return (array * (1 + units * jnp.finfo(array.dtype).eps * jnp.asarray(signs, array.real.dtype))).astype(array.dtype)

@@ -6,6 +6,7 @@ Its convolutions run as products of matrices (``graph.products``), everything el
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,19 +50,29 @@ def _inside_s(node: Node) -> float:
     return sum(work_s(body.nodes) for bodies in node.subgraphs.values() for body in bodies)
 
 
-def of_program(
-    split: Split, frozen: Sequence[Any], others: Sequence[Any], xla: Callable[[], Any]
-) -> tuple[Callable[[], Any], float | None]:
-    """What computes the results of a whole program to compare others with, and about how long ``xla()`` would take.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What computes the results of a whole program to compare others with.
 
-    The program by XLA and None if that is quick enough; else what stands for it, with seconds.
+    ``run()`` does so on the arguments given, ``on(frozen, others)`` on any. ``xla_s`` is None where that is XLA, else
+    about how long XLA would take, in seconds.
     """
-    xla_s = work_s(split.each.nodes)
-    if xla_s < WHOLE_S:
-        return xla, None
 
-    def run(frozen: Sequence[Any], others: Sequence[Any]) -> list[Any]:
+    run: Callable[[], Any]
+    on: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]] | None = None
+    xla_s: float | None = None
+
+
+def of_program(split: Split, frozen: Sequence[Any], others: Sequence[Any], xla: Callable[[], Any]) -> Reference:
+    """The program by XLA, ``xla()``, if that is quick enough, else what stands for it."""
+    xla_s = work_s(split.each.nodes)
+    is_slow = xla_s >= WHOLE_S
+
+    def on(frozen: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
+        if not is_slow:
+            return evaluate(split.each, *evaluate(split.once, *frozen), *others)
         kept = evaluate(split.once, *frozen, instead=by_products)
         return evaluate(split.each, *kept, *others, instead=by_products)
 
-    return partial(jax.jit(run), frozen, others), xla_s
+    compiled = jax.jit(on)
+    return Reference(partial(compiled, frozen, others) if is_slow else xla, compiled, xla_s if is_slow else None)
