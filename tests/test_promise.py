@@ -250,6 +250,36 @@ def test_nan_where_results_are_finite_is_wrong():
     assert [note for note in outcome_of([1.0, jnp.nan], [1.0, 2.0]).notes if "differs from jax.jit" in note]
 
 
+def test_where_results_hang_on_the_last_digits_programs_may_be_off_as_jit_is_from_itself():
+    """The sine of numbers around 1e4: its third digit changes with the arguments' last."""
+
+    def fun(x):
+        return jnp.sin(1e4 * x), x + 1
+
+    x = jnp.linspace(1, 2, 100)
+
+    def entered(factor, shift=0.0, tolerance=None):
+        reference = Reference(lambda: fun(x), lambda frozen, others: jax.jit(fun)(*others))
+        trials = whole.Trials([], [x], reference, tolerance)
+        changed = Lowered(lambda: ((), ()), lambda prepared, x: [fun(x * factor)[0], x + 1 + shift])
+        return trials.enter("placed", lambda: changed), trials.notes
+
+    right, notes = entered(1 + 1e-6)
+    assert right
+    assert any("1 of 2 results hang on the last digits" in note for note in notes)
+    assert not entered(1 + 1e-4)[0]  # a wrong argument of the sine
+    assert not entered(1.0, shift=1e-3)[0]  # the other result has its usual tolerance
+    assert not entered(1 + 1e-6, tolerance=5e-5)[0]  # what the caller says holds
+
+
+def test_a_reference_that_cannot_run_again_excuses_nothing():
+    def fails(frozen, others):
+        raise MemoryError
+
+    trials = whole.Trials([], [], Reference(lambda: jnp.ones(3), fails), None)
+    assert not trials.enter("placed", lambda: Lowered(lambda: ((), ()), lambda prepared: [jnp.full(3, 1.001)]))
+
+
 def test_what_is_tuned_is_logged(monkeypatch, caplog):
     use(monkeypatch, Fake("fake", products))
     with caplog.at_level(logging.DEBUG, "collage_jax"):
