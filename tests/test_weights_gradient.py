@@ -133,6 +133,20 @@ def test_on_avx2_data_is_brought_into_blocks():
     assert ("inner=any" in run.spec) == (implementation == "jit:avx2")
 
 
+def test_nothing_follows_a_transposed_convolution_that_the_library_would_do_number_by_number():
+    x, w = normal(2, 8, 8, 32), normal(3, 3, 1, 32, seed=1)
+    g = normal(2, 4, 4, 32, seed=2)
+
+    def sum_of_gradients(w, g, other):
+        conv = partial(lax.conv_general_dilated, window_strides=(2, 2), padding="SAME", feature_group_count=32, **NHWC)
+        return jax.vjp(lambda x: conv(x, w), x)[1](g)[0] + other
+
+    graph = trace_function(sum_of_gradients, w, g, x)
+    for proposal in (p for p in BACKEND.propose(graph) if p.refused is None and "deconv" in p.label):
+        run = BACKEND.emit(Region.of(graph, proposal.nodes))
+        assert not ("conv:any+" in library.load().query(run.spec)["impl"] and "post=" in run.spec)
+
+
 def test_a_convolution_with_a_large_kernel_is_none():
     x, w = normal(1, 7, 7, 8), normal(7, 7, 8, 16, seed=1)
     graph = trace_function(partial(lax.conv_general_dilated, window_strides=(1, 1), padding="VALID", **NHWC), x, w)

@@ -13,7 +13,7 @@ import numpy as np
 from .. import watch
 from ..lowering import Lowered
 from .compare import relative_error
-from .conditioning import NARROW, ROUNDINGS, nudged
+from .conditioning import NARROW, nudged
 from .race import BrokeDown, race
 from .reference import Reference
 from .rounds import Rounds
@@ -27,6 +27,9 @@ TOLERANCES = {1: 0.2, 2: 3e-2, 4: 5e-5, 8: 1e-10}
 SLOWEST = 20.0
 #: Units in the last place by which arguments move to see what results hang on: about what a kernel may be off.
 UNITS = 16
+#: A program may be off by this many times what that changes: its kernels have been checked each, and what is wrong with
+#: how they are put together changes results altogether.
+MOVES = 16.0
 
 
 class Trials:
@@ -145,12 +148,12 @@ class Trials:
         except Exception:  # there may be no memory for it: the usual tolerance holds
             return
         usual = self._allowed
-        self._allowed = [max(a, ROUNDINGS * m) if np.isfinite(m) else a for a, m in zip(usual, moved, strict=True)]
+        self._allowed = [max(a, MOVES * m) if np.isfinite(m) else a for a, m in zip(usual, moved, strict=True)]
         count = sum(a > u for a, u in zip(self._allowed, usual, strict=True))
         if count:
             self.notes.append(
                 f"{count} of {len(usual)} results hang on the last digits of the arguments: jax.jit's own move by up "
-                f"to {max(moved):.1e} of the largest, and so far others may be off."
+                f"to {max(moved):.1e} of the largest, and {MOVES:.0f} times as far others may be off."
             )
 
     def _step(self, name: str) -> watch.Step:
