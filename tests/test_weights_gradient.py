@@ -143,7 +143,10 @@ def test_nothing_follows_a_transposed_convolution_that_the_library_would_do_numb
 
     graph = trace_function(sum_of_gradients, w, g, x)
     for proposal in (p for p in BACKEND.propose(graph) if p.refused is None and "deconv" in p.label):
-        run = BACKEND.emit(Region.of(graph, proposal.nodes))
+        region = Region.of(graph, proposal.nodes)
+        if BACKEND.supports(region) is not None:
+            continue
+        run = BACKEND.emit(region)
         assert not ("conv:any+" in library.load().query(run.spec)["impl"] and "post=" in run.spec)
 
 
