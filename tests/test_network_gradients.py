@@ -13,7 +13,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from placing import BACKENDS, placed
+from placing import placed
+
+from collage_jax.backends.onednn import library
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
@@ -21,7 +23,7 @@ from networks import NETWORKS
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not BACKENDS, reason="there is no backend but XLA here"),
+    pytest.mark.skipif(not library.load(), reason="there is no oneDNN here"),
 ]
 
 
