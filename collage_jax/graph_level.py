@@ -147,13 +147,8 @@ class GraphLevel:
             return Decided(None, outcome, is_cut_short=self.is_cut_short)
         plan = self._plans[outcome.winner]
         alone_us = sum(self._sums(plan, self._costs).values())
-        predicted_us = self.correction(self._medians_us(outcome.winner)).predict(self.features(plan))
+        predicted_us = self.correction(verdict.medians_us(self._trials, outcome.winner)).predict(self.features(plan))
         return Decided(plan, outcome, alone_us, predicted_us, self.is_cut_short)
-
-    def _medians_us(self, winner: str) -> dict[str, float]:
-        """What programs take where ``winner`` takes what it did."""
-        names = XLA_ALONE, *self._trials.names
-        return {name: us for name in names if (us := verdict.typical_us(self._trials, name, winner)) is not None}
 
     def correction(self, times_us: Mapping[str, float]) -> Correction:
         """What ``times_us``, of one race, and what was timed beside the anchor say of the model that adds up."""

@@ -54,8 +54,8 @@ def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lamb
     if not trials.names:
         return Outcome(None, None, None, None, tuple(trials.notes))
     winner = fastest(trials.rounds.shared(trials.rounds.close(trials.names)), changes)
-    medians_us = {name: us for name in (XLA_ALONE, *trials.names) if (us := typical_us(trials, name, winner))}
-    trials.notes.append("Whole programs: " + ", ".join(f"{n} {us:.1f} us" for n, us in medians_us.items()) + ".")
+    medians = ", ".join(f"{name} {us:.1f} us" for name, us in medians_us(trials, winner).items())
+    trials.notes.append(f"Whole programs: {medians}.")
     ours, theirs = _clearer(trials, winner, deadline)
     if _is_faster(ours, theirs) and float(np.median(theirs)) < SHORT_S:
         again = trials.race([winner, XLA_ALONE], 4 * ROUNDS, 1.0, hopeless=np.inf)
@@ -69,10 +69,14 @@ def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lamb
     return Outcome(winner, ours_us, xla_us, trials.error(winner), tuple(trials.notes))
 
 
-def typical_us(trials: Trials, name: str, other: str) -> float | None:
-    """Microseconds of a program on the machine as it was for ``other`` in all of its rounds; None if they never met."""
-    other_s, ratio = trials.rounds.median_s(other), trials.rounds.ratio(name, other)
-    return None if other_s is None or ratio != ratio else ratio * other_s * 1e6
+def medians_us(trials: Trials, other: str) -> dict[str, float]:
+    """Microseconds of XLA alone and of all programs on the machine as it was for ``other`` in all of its rounds.
+
+    Those that never met it are left out.
+    """
+    other_s = trials.rounds.median_s(other)
+    ratios = {name: trials.rounds.ratio(name, other) for name in (XLA_ALONE, *trials.names)}
+    return {name: ratio * other_s * 1e6 for name, ratio in ratios.items() if other_s is not None and ratio == ratio}
 
 
 def _race_all(trials: Trials, deadline: float) -> None:
