@@ -7,6 +7,9 @@ accept older handlers, not the reverse.
 
 import os
 import platform
+import site
+import sys
+import sysconfig
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
@@ -85,6 +88,56 @@ def entry() -> Extension:
     )
 
 
+def no_driver() -> Extension:
+    # Stands in for the NVIDIA driver's library where there is none, so it must have its name.
+    return Extension(
+        "collage_jax._no_driver",
+        sources=["csrc/no_driver/no_driver.c"],
+        extra_compile_args=["-O2", "-g0", "-fvisibility=hidden"],
+        extra_link_args=["-Wl,-soname,libcuda.so.1", "-ldl"],
+        optional=True,
+    )
+
+
+def cublas() -> Extension:
+    # Needs nothing of CUDA: the library is opened at run time.
+    return native_extension("collage_jax._cublas", "cublas")
+
+
+def cuda() -> Extension:
+    return native_extension("collage_jax._cuda", "cuda")
+
+
+def trampoline() -> Extension:
+    return native_extension("collage_jax._trampoline", "trampoline")
+
+
+def cudnn() -> Extension:
+    """Needs headers of cuDNN, its frontend and the CUDA runtime, and none of their libraries."""
+    wanted = ("cudnn_frontend.h", "cudnn.h", "cuda_runtime.h", "nvrtc.h", "crt/host_defines.h", "nv/target")
+    folders = cuda_headers()
+    missing = [name for name in wanted if not any((folder / name).exists() for folder in folders)]
+    if missing:
+        raise Missing(f"no {', '.join(missing)}; pip install -r requirements-cudnn.txt first, or set CUDA_HOME")
+    extension = native_extension("collage_jax._cudnn", "cudnn")
+    extension.extra_compile_args += [
+        "-DNV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING",
+        *(f"-isystem{folder}" for folder in folders),
+    ]
+    extension.extra_compile_args = [a.replace("-std=c++17", "-std=c++20") for a in extension.extra_compile_args]
+    return extension
+
+
+def cuda_headers() -> list[Path]:
+    """Where headers of NVIDIA's may lie: in wheels, of the environment that is installed into too; in a toolkit."""
+    sites = {sysconfig.get_path("purelib"), *site.getsitepackages(), *(path for path in sys.path if path)}
+    found = [
+        folder for each in sorted(sites) for folder in (Path(each, "include"), *Path(each).glob("nvidia/*/include"))
+    ]
+    homes = [os.environ.get("CUDNN_ROOT"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    return [folder for folder in (*found, *(Path(home, "include") for home in homes if home)) if folder.is_dir()]
+
+
 def wheel_root(wheel: str, file_name: str) -> Path | None:
     """The folder under which ``wheel`` has installed ``file_name``."""
     try:
@@ -97,7 +150,7 @@ def wheel_root(wheel: str, file_name: str) -> Path | None:
 
 def optimised(source: str) -> bool:
     path = Path(source)
-    return path.name != "module.cc" and path.parent.name != "callback"
+    return path.name != "module.cc" and path.parent.name not in ("callback", "cudnn")
 
 
 class BuildOrSkip(build_ext):
@@ -127,7 +180,7 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (onednn, kernels, program, callback, openvino, entry):
+    for make in (onednn, kernels, program, callback, openvino, entry, no_driver, cublas, cuda, cudnn, trampoline):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

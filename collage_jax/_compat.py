@@ -22,6 +22,7 @@ from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
 from jax._src.literals import TypedNdArray
+from jax.experimental import topologies as _topologies
 from jax.extend import core as jex_core
 from jax.interpreters import ad as ad
 from jax.interpreters import batching as batching
@@ -65,6 +66,11 @@ def runs_here(lowering_context: Any) -> bool:
         open_axes = set(mesh.axis_names) - set(context.manual_axes)
         partitioned = any(mesh.shape[name] > 1 for name in open_axes)
     return not partitioned and is_for_here(lowering_context)
+
+
+def cuda_topology(description: str) -> Any:
+    """One CUDA device that programs can be compiled for, given XLA's description of it; none has to be here."""
+    return _topologies.get_topology_desc(platform="cuda", target_config=description, topology="1x1x1")
 
 
 def as_varying(operands: Sequence[Any]) -> Sequence[Any]:

@@ -8,16 +8,21 @@ from functools import cache
 
 import jax
 
-from . import _compat
+from . import _compat, target
 
 #: Memory of at least this many bytes goes back to the operating system when it is freed and comes anew, page by page,
 #: when it is asked for: `DEFAULT_MMAP_THRESHOLD_MAX` of the GNU C library (`man mallopt`).
 UNKEPT_BYTES = 1 << 25
 
 
-@cache
 def description() -> str:
     """Text that is equal on machines where costs can be shared: processor or GPU model, instruction sets, threads."""
+    aim = target.current()
+    return _here() if aim.gpu is None or aim.is_here else f"{aim.gpu.target} {aim.gpu.name}, not here"
+
+
+@cache
+def _here() -> str:
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.platform} {device.device_kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,14 @@ def extension(name: str) -> ModuleType:
     return module
 
 
+def path_of(name: str) -> Path:
+    """Where the native library ``name`` of this package lies; ``ImportError`` where it was not built."""
+    spec = importlib.util.find_spec(f"collage_jax.{name}")
+    if spec is None or spec.origin is None:
+        raise ImportError(f"collage_jax.{name} was not built{hint()}")
+    return Path(spec.origin)
+
+
 def file_of(wheel: str, pattern: str) -> Path | None:
     """The first file of ``wheel`` that ``pattern`` matches; ``PackageNotFoundError`` where it is not installed."""
     file = next((file for file in metadata.files(wheel) or () if file.match(pattern)), None)
@@ -62,12 +71,18 @@ def hint() -> str:
     return f" ({folder} is a source tree: run Python in another folder, or `pip install -e .` in this one)"
 
 
-def register(module: ModuleType) -> None:
-    """Make the FFI targets of ``module`` known to JAX. Creates JAX's CPU client."""
-    # JAX queues what is registered before the CPU client exists and then hands it targets first, which fails for a
-    # target with state. So the client comes first, then the type, then the target.
-    jax.local_devices(backend="cpu")
+def register(module: ModuleType, platform: str = "cpu") -> None:
+    """Make the FFI targets of ``module`` known to JAX, for ``platform`` ("cpu" or "CUDA").
+
+    Creates JAX's client of that platform if there is one; programs for CUDA can be compiled without.
+    """
+    # JAX queues what is registered before the client exists and then hands it targets first, which fails for a target
+    # with state. So the client comes first, then the type, then the target.
+    if platform == "cpu":
+        jax.local_devices(backend="cpu")
+    else:
+        jax.local_devices()
     for name, stages in module.type_registrations().items():
-        jax.ffi.register_ffi_type(name, stages, platform="cpu")
+        jax.ffi.register_ffi_type(name, stages, platform=platform)
     for name, stages in module.registrations().items():
-        jax.ffi.register_ffi_target(name, stages, platform="cpu")
+        jax.ffi.register_ffi_target(name, stages, platform=platform)

@@ -84,6 +84,18 @@ class Backend(ABC):
         """None if the backend can be used in this process, else why not."""
         return None
 
+    def missing(self) -> Unsupported | None:
+        """What has to be installed for the backend to be of use on its platforms; for the user who is on another."""
+        return None
+
+    def forms(self) -> Sequence[Backend]:
+        """The same backend with other choices inside of it, each under a name of its own, to be timed beside it.
+
+        For a library that offers several algorithms for one operation. Call them ``"name@1"``, ``"name@2"``; they are
+        used wherever the backend is.
+        """
+        return ()
+
     def version(self) -> str:
         """Version of the backend and of the libraries whose speed it has; part of every cost's key.
 

@@ -67,12 +67,16 @@ class OwnKernels(Backend, Generic[W]):
     ) -> PreparedKernel | None:
         """As ``emit_frozen``."""
 
+    def module(self) -> ModuleType | Unsupported:
+        """The native module, or the reason why it cannot be used."""
+        return load(self.extension)
+
     def available(self) -> Unsupported | None:
-        module = load(self.extension)
+        module = self.module()
         return module if isinstance(module, Unsupported) else None
 
     def version(self) -> str:
-        module = load(self.extension)
+        module = self.module()
         if isinstance(module, Unsupported):
             return ""
         return f"{module.version()}/{module.instruction_set()}/{module.threads()}t"
@@ -92,7 +96,7 @@ class OwnKernels(Backend, Generic[W]):
         return work if isinstance(work, Unsupported) else None
 
     def emit(self, region: Region) -> Callable[..., Any]:
-        module, work = load(self.extension), self.read(region)
+        module, work = self.module(), self.read(region)
         for missing in (module, work):
             if isinstance(missing, Unsupported):
                 raise ValueError(f"{self.name} cannot run {region}: {missing.reason}")
@@ -100,7 +104,7 @@ class OwnKernels(Backend, Generic[W]):
         return self.kernel(module, work, region)
 
     def emit_frozen(self, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
-        module, work = load(self.extension), self.read(region)
+        module, work = self.module(), self.read(region)
         if isinstance(module, Unsupported) or isinstance(work, Unsupported):
             return None
         return self.prepared_kernel(module, work, region, frozen)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
+from .. import target
 from ..costs import FAULTS, told
 from . import discovery
 from .base import Backend, Unsupported
@@ -108,10 +107,10 @@ def _info(backend: Backend) -> BackendInfo:
 
 
 def why_unavailable(backend: Backend) -> str | None:
-    """Why ``backend`` cannot be used in this process on JAX's default device, or None."""
-    platform = jax.default_backend()
-    if platform not in backend.platforms:
-        return f"runs on {', '.join(backend.platforms)}, and JAX's default backend is {platform}"
+    """Why ``backend`` cannot be used in this process on what is placed for, JAX's default device if nothing else."""
+    aim = target.current()
+    if aim.platform not in backend.platforms:
+        return f"runs on {', '.join(backend.platforms)}, and {_told(aim)}{_also_missing(backend)}"
     try:
         refusal = backend.available()
         if refusal is not None and not isinstance(refusal, Unsupported):
@@ -124,12 +123,26 @@ def why_unavailable(backend: Backend) -> str | None:
     return None if refusal is None else refusal.reason
 
 
+def _told(aim: target.Target) -> str:
+    return f"JAX's default backend is {aim.platform}" if aim.is_here else f"this is for a {aim.platform}"
+
+
+def _also_missing(backend: Backend) -> str:
+    """What would have to be installed besides, for the end of a message."""
+    try:
+        missing = backend.missing()
+    except FAULTS as error:
+        return f"; `missing` failed: {told(error)}"
+    return "" if missing is None else f"; {missing.reason}"
+
+
 def usable(names: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
     """Backends to place on, the reference left out, and for each other allowed one the reason it cannot be used.
 
-    ``names`` None means every known one.
+    ``names`` None means every known one. With a backend come its other forms where they can be timed.
     """
     chosen = [get(n) for n in names] if names is not None else list(_known().values())
     reasons = {b.name: why_unavailable(b) for b in chosen if b.name != REFERENCE}
-    good = [b for b in chosen if b.name != REFERENCE and reasons[b.name] is None]
+    found = [b for b in chosen if b.name != REFERENCE and reasons[b.name] is None]
+    good = [form for b in found for form in (b, *(b.forms() if target.current().is_here else ()))]
     return good, {name: reason for name, reason in reasons.items() if reason is not None}

@@ -30,15 +30,15 @@ def origins(graph: Graph, value: Value, user: Node, inside: Inside) -> Iterator[
         value, user, nodes = node.inputs[0], node, (node, *nodes)
 
 
-def vector(graph: Graph, value: Value, user: Node, inside: Inside) -> tuple[Value, tuple[Node, ...]] | None:
-    """The array of one number per index of ``value``'s last axis that ``value`` repeats over the others, if it does.
+def along(graph: Graph, value: Value, user: Node, inside: Inside) -> tuple[Value, tuple[Node, ...], int] | None:
+    """The array of one number per index of one of ``value``'s axes that ``value`` repeats over the others, if it does.
 
-    With it the nodes between.
+    With it the nodes between, and the axis.
     """
     *_, (origin, nodes) = origins(graph, value, user, inside)
-    size = value.shape[-1] if value.shape else 0
-    if isinstance(origin, Constant) or origin.size != size or prod(origin.shape) != max(origin.shape, default=0):
+    if isinstance(origin, Constant) or not origin.shape or prod(origin.shape) != max(origin.shape):
         return None
+    size = origin.size
     axis = origin.shape.index(size)
     for node in nodes:
         if node.op == "broadcast_in_dim":
@@ -47,7 +47,15 @@ def vector(graph: Graph, value: Value, user: Node, inside: Inside) -> tuple[Valu
             axis = node.out.shape.index(size)
         else:
             return None
-    return (origin, nodes) if axis == value.ndim - 1 else None
+    return (origin, nodes, axis) if value.shape[axis] == size else None
+
+
+def vector(graph: Graph, value: Value, user: Node, inside: Inside) -> tuple[Value, tuple[Node, ...]] | None:
+    """The same if it is ``value``'s last axis."""
+    found = along(graph, value, user, inside)
+    if found is None or found[2] != value.ndim - 1:
+        return None
+    return found[0], found[1]
 
 
 def number(graph: Graph, value: Value, user: Node, inside: Inside) -> tuple[float, tuple[Node, ...]] | None:

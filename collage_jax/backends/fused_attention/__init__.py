@@ -1,6 +1,5 @@
 """Attention: softmax(scale q k^T, masked) v in float32 as one kernel, whose scores never leave a core's cache.
 
-heads          attention in the graph -> heads as the kernel sees them, or why it cannot run them
 kernel         heads -> callable
 """
 
@@ -14,9 +13,12 @@ from ...graph.region import Region
 from ...patterns.composites import find_attention
 from ...patterns.matcher import Matcher
 from ..base import Backend, Proposal, Unsupported
-from ..own_kernels import load
-from .heads import Heads, plans
+from ..heads import Heads, plans
+from ..own_kernels import load, refused_arrays
 from .kernel import STEP, kernel
+
+#: Of these the kernel reads and writes whole vectors.
+_ROWS = ("q", "result")
 
 
 class Attention(Backend):
@@ -40,7 +42,7 @@ class Attention(Backend):
 
     def propose(self, graph: Graph) -> Iterable[Proposal]:
         for found in find_attention(Matcher(graph)):
-            for plan in plans(graph, found, lambda node: not node.barrier):
+            for plan in plans(graph, found, lambda node: not node.barrier, refused_arrays, _ROWS):
                 if isinstance(plan, Unsupported):
                     yield Proposal(found.nodes, "attention", refused=plan)
                 else:
@@ -64,7 +66,7 @@ class Attention(Backend):
         alone = Graph(region.entries, (), region.nodes, region.exits)
         refused: dict[str, None] = {}
         for found in find_attention(Matcher(alone)):
-            for plan in plans(alone, found, inside.__contains__):
+            for plan in plans(alone, found, inside.__contains__, refused_arrays, _ROWS):
                 if isinstance(plan, Unsupported):
                     refused[plan.reason] = None
                 elif set(plan.nodes) == inside:

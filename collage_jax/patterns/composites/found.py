@@ -36,7 +36,8 @@ class PatternRecogniser:
     """Finds ``term`` and reads the composite's parameters off each match; ``params`` refuses with None.
 
     ``inputs`` names the captures in canonical order, those that a match lacks left out. The first is ``x``: floating,
-    and of the output's shape if ``keeps_shape``. ``through_casts`` also takes in a last conversion back to x's dtype.
+    and of the output's shape if ``keeps_shape``. ``through_casts`` also takes in a last conversion back to x's dtype,
+    without which the output may be wider unless ``keeps_dtype``.
     """
 
     op: str
@@ -45,6 +46,7 @@ class PatternRecogniser:
     inputs: tuple[str, ...] = ("x",)
     keeps_shape: bool = True
     through_casts: bool = False
+    keeps_dtype: bool = False
 
     @cached_property
     def _pattern(self) -> Pattern:
@@ -62,7 +64,9 @@ class PatternRecogniser:
             if params is not None:
                 inputs = tuple(match[name] for name in self.inputs if name in match)
                 found = Found(self.op, params, inputs, match.nodes, match.root)
-                yield _with_last_cast(matcher, found) if self.through_casts else found
+                found = _with_last_cast(matcher, found) if self.through_casts else found
+                if not self.keeps_dtype or found.root.out.dtype == x.dtype:
+                    yield found
 
 
 def _with_last_cast(matcher: Matcher, found: Found) -> Found:

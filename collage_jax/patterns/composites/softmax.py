@@ -41,6 +41,7 @@ def _params(match: Match) -> Params | None:
 _X = any_("x", exact=True)
 
 RECOGNISERS = (
-    PatternRecogniser("softmax", softmax_of(_X), _params),
-    PatternRecogniser("log_softmax", log_softmax_of(_X), _params),
+    # Sums of 16-bit numbers are single precision.
+    PatternRecogniser("softmax", softmax_of(_X), _params, through_casts=True, keeps_dtype=True),
+    PatternRecogniser("log_softmax", log_softmax_of(_X), _params, through_casts=True, keeps_dtype=True),
 )

@@ -1,25 +1,19 @@
-"""An attention as the kernel sees it: heads, and where their rows lie in memory.
-
-Errors. At most 256 products are summed in a row, and then those sums; e^x is right to the last place or two. Relative
-to the largest result, on normal numbers and for up to a thousand keys: below 1e-6.
-"""
+"""An attention as kernels see it: heads, and where their rows lie in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, isnan
-from typing import Any
 
 import numpy as np
 
-from ...graph.ir import Graph, Node, Value
-from ...graph.origins import Inside
-from ...graph.region import Region
-from ...graph.strides import Strided, destinations, row_major, sources
-from ...patterns.composites import Found
-from ..base import Unsupported
-from ..own_kernels import refused_arrays
+from ..graph.ir import Graph, Node, Value
+from ..graph.origins import Inside
+from ..graph.region import Region
+from ..graph.strides import Strided, destinations, row_major, sources
+from ..patterns.composites import Found
+from .base import Unsupported
 
 #: Dimensions that heads may lie along (batch and heads, say), at most.
 HEAD_DIMENSIONS = 2
@@ -55,31 +49,16 @@ class Heads:
     def label(self) -> str:
         return "attention" if self.mask is None else "attention+mask"
 
-    def spec(self) -> str:
-        """The text that the native side reads."""
-        arrays = (self.q, self.k, self.v, self.result)
-        kind = "none" if self.mask is None else "bias" if self.mask.keeps is None else "keep"
-        tokens = {
-            "heads": _times(self.q.sizes[:2]),
-            "sizes": _times((self.q.sizes[2], self.k.sizes[2], self.q.sizes[3], self.v.sizes[3])),
-            "q": _times(self.q.strides[:3]),
-            "k": _times(self.k.strides),
-            "v": _times(self.v.strides),
-            "result": _times(self.result.strides[:3]),
-            "elements": _times(seen.value.size for seen in arrays),
-            "scale": repr(self.scale),
-            "mask": kind,
-        }
-        if self.mask is not None:
-            tokens |= {"mask_steps": _times(self.mask.strides), "mask_elements": str(self.mask.value.size)}
-        if self.mask is not None and self.mask.keeps is not None:
-            tokens["fill"] = repr(self.mask.fill)
-        return " ".join(f"{key}={value}" for key, value in tokens.items())
 
+def plans(
+    graph: Graph, found: Found, inside: Inside, refused: Callable[[Node], Unsupported | None], rows: Collection[str]
+) -> Iterator[Heads | Unsupported]:
+    """``found`` alone, and with all reshapes and transpositions that only serve it; or why it cannot be run.
 
-def plans(graph: Graph, found: Found, inside: Inside) -> Iterator[Heads | Unsupported]:
-    """``found`` alone, and with all reshapes and transpositions that only serve it; or why it cannot be run."""
-    axes, refusal, mask = _axes(found), _refused(found), _mask(found)
+    ``refused`` says why a kernel takes no product of such arrays. Of those of ``q``, ``k``, ``v`` and ``result`` that
+    are in ``rows`` the kernel reads or writes whole rows.
+    """
+    axes, refusal, mask = _axes(found), _refused(found, refused), _mask(found)
     if refusal is not None or isinstance(axes, Unsupported) or isinstance(mask, Unsupported):
         yield next(why for why in (refusal, axes, mask) if isinstance(why, Unsupported))
         return
@@ -89,7 +68,7 @@ def plans(graph: Graph, found: Found, inside: Inside) -> Iterator[Heads | Unsupp
         for name, value, user in zip("qkv", found.inputs, users, strict=False)
     }
     options["result"] = [_in_order(seen, axes["result"]) for seen in destinations(graph, found.root.out, inside)]
-    for name in ("q", "result"):  # of these the kernel reads and writes whole vectors
+    for name in rows:
         options[name] = [seen for seen in options[name] if seen.strides[3] == 1 or seen.sizes[3] == 1]
     missing = [name for name, seen in options.items() if not seen]
     if missing:
@@ -106,9 +85,9 @@ def plans(graph: Graph, found: Found, inside: Inside) -> Iterator[Heads | Unsupp
             yield Heads(nodes, **seen, scale=float(np.float32(found.params["scale"])), mask=mask)
 
 
-def _refused(found: Found) -> Unsupported | None:
+def _refused(found: Found, refused: Callable[[Node], Unsupported | None]) -> Unsupported | None:
     for node in found.nodes:
-        refusal = refused_arrays(node) if node.op == "dot_general" else None
+        refusal = refused(node) if node.op == "dot_general" else None
         if refusal is not None:
             return refusal
     scale = float(found.params["scale"])
@@ -151,9 +130,9 @@ def _mask(found: Found) -> Mask | Unsupported | None:
     if kind == "none":
         return None
     value = found.inputs[3]
-    wanted = np.float32 if kind == "bias" else np.bool_
+    wanted = np.dtype(found.inputs[0].dtype if kind == "bias" else np.bool_)
     if value.dtype != wanted:
-        return Unsupported(f"a mask of {np.dtype(wanted)} is needed, got {value.dtype}")
+        return Unsupported(f"a mask of {wanted} is needed, got {value.dtype}")
     count, q = len(found.params["qk"][1][0]), found.params["q_operand"]
     strides = [0] * (count + 2)
     for at, size, stride in zip(found.params["mask_dims"], value.shape, row_major(value.shape), strict=True):
@@ -165,14 +144,3 @@ def _mask(found: Found) -> Mask | Unsupported | None:
         return Unsupported("the mask's last axis must be that of the keys, and what it puts in must be a number")
     ordered = (*(0,) * (HEAD_DIMENSIONS - count), *strides[:count], strides[rows], strides[columns])
     return Mask(value, ordered, {"bias": None, "keep": True, "drop": False}[kind], fill)
-
-
-def operand_of(mask: Mask, array: Any) -> Any:
-    """The mask's array as the kernel takes it: float32, 0 where a score is not kept."""
-    if mask.keeps is None:
-        return array
-    return (array if mask.keeps else ~array).astype(np.float32)
-
-
-def _times(numbers: Iterable[int]) -> str:
-    return "x".join(map(str, numbers))

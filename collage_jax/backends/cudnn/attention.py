@@ -1,0 +1,99 @@
+"""Attention: softmax(scale q k^T, masked) v as one graph, whose scores stay inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from ...graph.ir import Graph, Node
+from ...graph.origins import Inside
+from ...graph.region import Region
+from ...graph.strides import Strided
+from ...patterns.composites import find_attention
+from ...patterns.matcher import Matcher
+from ..base import Proposal, Unsupported
+from ..heads import Heads, Mask, plans
+from .fusion import Fusion, Step
+from .tensors import Operand, Tensor, type_name
+
+_ARRAYS = ("q", "k", "v", "result")
+
+
+def proposals(graph: Graph) -> Iterator[Proposal]:
+    """Every attention of ``graph``, with and without the transpositions around it."""
+    for found in find_attention(Matcher(graph)):
+        for heads in plans(graph, found, lambda node: not node.barrier, _refused, _ARRAYS):
+            if isinstance(heads, Unsupported):
+                yield Proposal(found.nodes, "attention", refused=heads)
+            else:
+                yield Proposal(heads.nodes, heads.label)
+
+
+def read(region: Region) -> Fusion | Unsupported:
+    """The attention that all nodes of ``region`` are."""
+    alone = Graph(region.entries, (), region.nodes, region.exits)
+    inside: Inside = set(region.nodes).__contains__
+    refused: dict[str, None] = {}
+    for found in find_attention(Matcher(alone)):
+        for heads in plans(alone, found, inside, _refused, _ARRAYS):
+            if isinstance(heads, Unsupported):
+                refused[heads.reason] = None
+            elif set(heads.nodes) == set(region.nodes):
+                return _fusion(heads)
+    return Unsupported("; ".join(refused) or f"this is no attention: {', '.join(region.ops)}")
+
+
+def _refused(node: Node) -> Unsupported | None:
+    dtypes = {v.dtype for v in (*node.inputs, node.out)}
+    if len(dtypes) == 1 and type_name(node.out.dtype) in ("HALF", "BFLOAT16"):
+        return None
+    # Of float32 it multiplies halves.
+    return Unsupported(f"cuDNN's attention takes float16 or bfloat16, got {', '.join(sorted(map(str, dtypes)))}")
+
+
+def _fusion(heads: Heads) -> Fusion:
+    q, k, v, result = (_tensor(getattr(heads, name)) for name in _ARRAYS)
+    operands = [Operand(t, (s.value,)) for t, s in ((q, heads.q), (k, heads.k), (v, heads.v))]
+    inputs = {"q": 1, "k": 2, "v": 3}
+    if heads.mask is not None:
+        sizes = (*heads.q.sizes[:3], heads.k.sizes[2])
+        operands.append(_bias(heads.mask, sizes, heads.q.value.dtype))
+        inputs["bias"] = 4
+    made = heads.result.value
+    return Fusion(
+        nodes=heads.nodes,
+        labels=tuple(heads.label.split("+")),
+        result=made,
+        axes=(None,) * 4,
+        operands=tuple(operands),
+        steps=(Step("sdpa", inputs, "o", result, {"scale": heads.scale}),),
+        stored=made.shape,
+        fuses=False,
+    )
+
+
+def _tensor(seen: Strided) -> Tensor:
+    return Tensor(seen.sizes, _filled(seen.sizes, seen.strides), type_name(seen.value.dtype) or "")
+
+
+def _filled(sizes: Sequence[int], strides: Iterable[int]) -> tuple[int, ...]:
+    """Strides where those of lone elements are as far as everything else reaches."""
+    pairs = list(zip(sizes, strides, strict=True))
+    reach = max([1, *(n * s for n, s in pairs)])
+    return tuple(s if n > 1 or i == len(pairs) - 1 else reach for i, (n, s) in enumerate(pairs))
+
+
+def _bias(mask: Mask, sizes: Sequence[int], dtype: Any) -> Operand:
+    """What is added to the scores: the mask itself, or a number that leaves nothing of them where it says so."""
+    dims = tuple(n if s else 1 for n, s in zip(sizes, mask.strides, strict=True))
+    tensor = Tensor(dims, _filled(dims, (*mask.strides[:3], 1)), type_name(dtype) or "")
+    if mask.keeps is None:
+        return Operand(tensor, (mask.value,))
+
+    def make(array: Any) -> Any:
+        kept = array if mask.keeps else ~array
+        return jnp.where(kept, 0, jnp.asarray(mask.fill, dtype))
+
+    return Operand(tensor, (mask.value,), make)

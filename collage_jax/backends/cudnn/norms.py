@@ -1,0 +1,65 @@
+"""Layer norm and RMS norm along the last axis."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+from typing import Any
+
+import jax.numpy as jnp
+
+from ...graph.ir import Constant, Node, Value
+from ..base import Unsupported
+from .fusion import Fusion, Step
+from .tensors import Operand, Tensor, strides_of, type_name
+
+
+def plan(node: Node) -> Fusion | Unsupported:
+    """``node`` alone."""
+    x, *vectors = node.inputs
+    name = type_name(x.dtype)
+    if any(isinstance(v, Constant) for v in node.inputs) or name not in ("FLOAT", "HALF", "BFLOAT16"):
+        return Unsupported(f"cuDNN's norms take float32, float16 and bfloat16, got {x.dtype}")
+    if any(v.dtype != x.dtype for v in (*vectors, node.out)):
+        return Unsupported(f"one type is needed, got {[str(v.dtype) for v in node.inputs]} giving {node.out.dtype}")
+    params = node.params
+    if int(params["axis"]) != x.ndim - 1:
+        return Unsupported(f"the norm must be along the last axis, got {params['axis']} of {x.ndim}")
+    if params.get("epsilon_outside"):
+        return Unsupported("cuDNN adds epsilon to the variance, not to its root")
+    if 0 in x.shape or x.ndim < 2 or (params.get("unbiased") and x.shape[-1] < 2):
+        return Unsupported(f"rows of numbers are needed, got {x.shape}")
+    rows, columns = prod(x.shape[:-1]), x.shape[-1]
+    dims = (rows, columns, 1, 1)
+    made = Tensor(dims, strides_of(dims, "last"), name)
+    scale = vectors[0] if params["scale"] else None
+    # A variance over n - 1 is n / (n - 1) times that over n: what that does to the root goes into scale and epsilon.
+    share = (columns - 1) / columns if params.get("unbiased") else 1.0
+    operands = [Operand(made, (x,)), _vector(columns, name, scale, sqrt(share), 1.0)]
+    inputs: dict[str, int | float] = {"x": 1, "scale": 2, "epsilon": float(params["epsilon"]) * share}
+    if node.op == "layer_norm":
+        inputs["bias"] = 3
+        operands.append(_vector(columns, name, vectors[-1] if params["shift"] else None, 1.0, 0.0))
+    step = Step("layernorm" if node.op == "layer_norm" else "rmsnorm", inputs, "y", made)
+    return Fusion(
+        nodes=(node,),
+        labels=(node.op,),
+        result=node.out,
+        axes=(None, x.ndim - 1, None, None),
+        operands=tuple(operands),
+        steps=(step,),
+        stored=node.out.shape,
+        fuses=False,
+    )
+
+
+def _vector(columns: int, name: str, value: Value | None, factor: float, neutral: float) -> Operand:
+    """``value``, or else the number that changes nothing, times ``factor``."""
+    dims = (1, columns, 1, 1)
+    tensor = Tensor(dims, strides_of(dims, "last"), name)
+    if value is not None:
+        return Operand(tensor, (value,), None if factor == 1 else lambda array: array * factor)
+    dtype: Any = {"FLOAT": jnp.float32, "HALF": jnp.float16, "BFLOAT16": jnp.bfloat16}[name]
+    return Operand(tensor, (), lambda: jnp.full((columns,), factor * neutral, dtype))
+
+
+ANCHORS = {"layer_norm": plan, "rms_norm": plan}

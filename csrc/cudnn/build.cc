@@ -1,0 +1,203 @@
+// The text is JSON:
+//
+//   {"compute": "FLOAT", "precise": false,
+//    "tensors": [{"uid": 1, "dim": [...], "stride": [...], "type": "HALF"}, {"uid": 7, "value": 0.125}, ...],
+//    "nodes": [{"op": "conv_fprop", "in": {"x": 1, "w": 2}, "out": {"y": 3}, ...}, ...],
+//    "operands": [1, 2], "results": [3]}
+//
+// Types, modes and phases have cudnn-frontend's names. A tensor that is neither operand nor result stays inside; one with
+// a value is a number.
+#include "build.h"
+
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace collage::cudnn {
+namespace {
+
+using nlohmann::json;
+using Tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
+using fe::graph::Tensor_attributes;
+
+std::vector<int64_t> Numbers(const json& node, const char* name) { return node.at(name).get<std::vector<int64_t>>(); }
+
+// cudnn-frontend has a form of its own for numbers of single precision in JSON, which is not meant here.
+float Number(const json& node, const char* name) { return static_cast<float>(node.at(name).get<double>()); }
+
+template <typename T>
+T Named(const json& node, const char* name) {
+  const T value = node.at(name).get<T>();
+  // A name that is unknown becomes the first of its kind, whose own name is null.
+  if (json(value).is_null()) throw std::runtime_error("`" + node.at(name).get<std::string>() + "` is no " + name);
+  return value;
+}
+
+class Builder {
+ public:
+  explicit Builder(const json& spec) : spec_(spec) {
+    for (const json& tensor : spec.at("tensors")) described_[tensor.at("uid").get<int64_t>()] = &tensor;
+  }
+
+  std::unique_ptr<Graph> Make(const Device* device) {
+    graph_ = std::make_unique<Graph>();
+    if (device != nullptr) Aim(*device);
+    const auto compute = Named<fe::DataType_t>(spec_, "compute");
+    graph_->set_io_data_type(compute).set_intermediate_data_type(compute).set_compute_data_type(compute);
+    for (const json& node : spec_.at("nodes")) Add(node);
+    for (const char* side : {"operands", "results"})
+      for (const json& uid : spec_.at(side)) graph_->uids.push_back(uid.get<int64_t>());
+    for (const json& uid : spec_.at("results")) At(uid.get<int64_t>())->set_output(true);
+    return std::move(graph_);
+  }
+
+ private:
+  // Before there are nodes, since some of them ask: cuDNN would turn to the driver for the architecture.
+  void Aim(const Device& device) {
+    auto properties = std::make_shared<fe::DeviceProperties>();
+    Check(properties->deserialize(std::vector<uint8_t>(device.properties.begin(), device.properties.end())));
+    graph_->set_device_properties(properties).set_sm_version(device.sm);
+  }
+
+  const json& Described(int64_t uid) const {
+    const auto found = described_.find(uid);
+    if (found == described_.end()) throw std::runtime_error("tensor " + std::to_string(uid) + " is not described");
+    return *found->second;
+  }
+
+  // The tensor `uid`: made by a node before, or else given.
+  Tensor At(int64_t uid) {
+    const auto found = tensors_.find(uid);
+    if (found != tensors_.end()) return found->second;
+    const json& described = Described(uid);
+    if (described.contains("value")) return tensors_[uid] = graph_->tensor(Tensor_attributes(Number(described, "value")));
+    Tensor_attributes attributes;
+    attributes.set_uid(uid)
+        .set_dim(Numbers(described, "dim"))
+        .set_stride(Numbers(described, "stride"))
+        .set_data_type(Named<fe::DataType_t>(described, "type"));
+    return tensors_[uid] = graph_->tensor(attributes);
+  }
+
+  Tensor In(const json& node, const char* name) { return At(node.at("in").at(name).get<int64_t>()); }
+  Tensor InIf(const json& node, const char* name) { return node.at("in").contains(name) ? In(node, name) : nullptr; }
+
+  // Gives what a node made the place and form that the text has for it.
+  void Out(const json& node, const char* name, const Tensor& tensor) {
+    const int64_t uid = node.at("out").at(name).get<int64_t>();
+    const json& described = Described(uid);
+    tensor->set_uid(uid)
+        .set_dim(Numbers(described, "dim"))
+        .set_stride(Numbers(described, "stride"))
+        .set_data_type(Named<fe::DataType_t>(described, "type"));
+    tensors_[uid] = tensor;
+  }
+
+  void Add(const json& node) {
+    const auto op = node.at("op").get<std::string>();
+    if (op == "conv_fprop") {
+      auto attributes = Sliding(fe::graph::Conv_fprop_attributes(), node);
+      Out(node, "y", graph_->conv_fprop(In(node, "x"), In(node, "w"), attributes));
+    } else if (op == "conv_dgrad") {
+      auto attributes = Sliding(fe::graph::Conv_dgrad_attributes(), node);
+      Out(node, "dx", graph_->conv_dgrad(In(node, "dy"), In(node, "w"), attributes));
+    } else if (op == "conv_wgrad") {
+      auto attributes = Sliding(fe::graph::Conv_wgrad_attributes(), node);
+      Out(node, "dw", graph_->conv_wgrad(In(node, "dy"), In(node, "x"), attributes));
+    } else if (op == "matmul") {
+      Out(node, "c", graph_->matmul(In(node, "a"), In(node, "b"), fe::graph::Matmul_attributes()));
+    } else if (op == "pointwise") {
+      Pointwise(node);
+    } else if (op == "reduction") {
+      auto attributes = fe::graph::Reduction_attributes().set_mode(Named<fe::ReductionMode_t>(node, "mode"));
+      Out(node, "y", graph_->reduction(In(node, "x"), attributes));
+    } else if (op == "resample") {
+      Resample(node);
+    } else if (op == "layernorm") {
+      auto epsilon = In(node, "epsilon");
+      auto attributes =
+          fe::graph::Layernorm_attributes().set_forward_phase(fe::NormFwdPhase_t::INFERENCE).set_epsilon(epsilon);
+      Out(node, "y", graph_->layernorm(In(node, "x"), In(node, "scale"), In(node, "bias"), attributes)[0]);
+    } else if (op == "rmsnorm") {
+      auto epsilon = In(node, "epsilon");
+      auto attributes =
+          fe::graph::Rmsnorm_attributes().set_forward_phase(fe::NormFwdPhase_t::INFERENCE).set_epsilon(epsilon);
+      Out(node, "y", graph_->rmsnorm(In(node, "x"), In(node, "scale"), attributes)[0]);
+    } else if (op == "sdpa") {
+      auto attributes = fe::graph::SDPA_attributes();
+      attributes.set_generate_stats(false).set_attn_scale(Number(node, "scale"));
+      if (Tensor bias = InIf(node, "bias")) attributes.set_bias(bias);
+      Out(node, "o", graph_->sdpa(In(node, "q"), In(node, "k"), In(node, "v"), attributes)[0]);
+    } else {
+      throw std::runtime_error("there is no operation `" + op + "`");
+    }
+  }
+
+  template <typename Attributes>
+  static Attributes Sliding(Attributes attributes, const json& node) {
+    attributes.set_pre_padding(Numbers(node, "pre"))
+        .set_post_padding(Numbers(node, "post"))
+        .set_stride(Numbers(node, "stride"))
+        .set_dilation(Numbers(node, "dilation"));
+    return attributes;
+  }
+
+  void Pointwise(const json& node) {
+    fe::graph::Pointwise_attributes attributes;
+    attributes.set_mode(Named<fe::PointwiseMode_t>(node, "mode"));
+    if (node.contains("lower")) attributes.set_relu_lower_clip(Number(node, "lower"));
+    if (node.contains("upper")) attributes.set_relu_upper_clip(Number(node, "upper"));
+    if (node.contains("slope")) attributes.set_relu_lower_clip_slope(Number(node, "slope"));
+    if (node.contains("alpha")) attributes.set_elu_alpha(Number(node, "alpha"));
+    const Tensor a = In(node, "a"), b = InIf(node, "b"), c = InIf(node, "c");
+    Out(node, "y",
+        c   ? graph_->pointwise(a, b, c, attributes)
+        : b ? graph_->pointwise(a, b, attributes)
+            : graph_->pointwise(a, attributes));
+  }
+
+  void Resample(const json& node) {
+    fe::graph::Resample_attributes attributes;
+    attributes.set_resampling_mode(Named<fe::ResampleMode_t>(node, "mode"))
+        .set_padding_mode(Named<fe::PaddingMode_t>(node, "padding"))
+        .set_window(Numbers(node, "window"))
+        .set_stride(Numbers(node, "stride"))
+        .set_pre_padding(Numbers(node, "pre"))
+        .set_post_padding(Numbers(node, "post"))
+        .set_generate_index(false);
+    Out(node, "y", graph_->resample(In(node, "x"), attributes)[0]);
+  }
+
+  const json& spec_;
+  std::map<int64_t, const json*> described_;
+  std::map<int64_t, Tensor> tensors_;
+  std::unique_ptr<Graph> graph_;
+};
+
+}  // namespace
+
+std::unique_ptr<Graph> Parse(std::string_view spec, const Device* device) {
+  const json parsed = json::parse(spec);
+  auto graph = Builder(parsed).Make(device);
+  // Engines that round float32 to TF32 where that is not wanted.
+  if (parsed.value("precise", false))
+    graph->deselect_numeric_notes({fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS});
+  return graph;
+}
+
+int64_t Graph::MeasureEngine(int64_t index) {
+  plans.set_max_workspace_allowed(-1);
+  const std::string refusal = plans.check_support_at_index(index).get_message();
+  const std::string before = "workspace violation. Requires ";
+  const size_t found = refusal.find(before);
+  if (found == std::string::npos) throw std::runtime_error("the workspace of an engine is unknown: " + refusal);
+  return get_fe_workspace_size_subtree() + std::stoll(refusal.substr(found + before.size()));
+}
+
+void Check(fe::error_t status) {
+  if (status.is_bad()) throw std::runtime_error(status.get_message());
+}
+
+}  // namespace collage::cudnn

@@ -1,0 +1,38 @@
+// One call of cuDNN by XLA: its state, and its three stages.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "../ffi_state.h"
+#include "graph.h"
+
+namespace collage::cudnn {
+
+struct State final : FfiState<State> {
+  std::string spec, engine;
+  size_t arrays = 0;  // operands and results
+
+  // One plan for each device and stream, since a handle of cuDNN belongs to both.
+  Plan& On(int device, void* stream, int64_t workspace);
+  // Makes sure that the first call on `device` need not build a plan.
+  void Prepare(int device, int64_t workspace);
+
+ private:
+  std::mutex lock_;
+  std::map<int, std::unique_ptr<Plan>> waiting_;
+  std::map<std::pair<int, void*>, std::unique_ptr<Plan>> plans_;
+};
+
+ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view spec, std::string_view device, int64_t sm,
+                                                 std::string_view engine, std::string_view version);
+ffi::Error Initialize(int device, State* state, ffi::RemainingArgs arguments, ffi::RemainingRets results,
+                      ffi::Dictionary);
+ffi::Error Execute(int device, void* stream, State* state, ffi::RemainingArgs arguments, ffi::RemainingRets results,
+                   ffi::Dictionary);
+
+}  // namespace collage::cudnn

@@ -1,0 +1,227 @@
+"""What a graph of cuDNN's means: cudnn-frontend's own JSON of it, interpreted on NumPy arrays in double precision."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import struct
+
+import numpy as np
+
+
+def interpreted(text, uids, arrays):
+    """The flat memory of the graph's only result, given that of the operands ``uids``."""
+    graph = json.loads(text)
+    tensors = {t["uid"]: t for t in graph["tensors"]}
+    values = {uid: _read(tensors[uid], array) for uid, array in zip(uids, arrays, strict=True)}
+    for uid, tensor in tensors.items():
+        if tensor["is_pass_by_value"]:
+            values[uid] = np.full(tensor["dim"], _number(tensor["pass_by_value"]["value"]))
+    for node in graph["nodes"]:
+        inputs = {name: values[uid] for name, uid in node["inputs"].items()}
+        (output,) = node["outputs"].values()
+        values[output] = _NODES[node["tag"]](node, inputs, tuple(tensors[output]["dim"]))
+        assert values[output].shape == tuple(tensors[output]["dim"]), node["tag"]
+    return _written(tensors[output], values[output])
+
+
+def _number(text):
+    """A number of single precision, which this JSON holds as its bits."""
+    (number,) = struct.unpack(">f", bytes.fromhex(text))
+    return number
+
+
+def _optional(text, default):
+    return default if text is None else _number(text)
+
+
+def _read(tensor, array):
+    """The tensor's elements in the order of its dimensions."""
+    flat = np.asarray(array, np.float64).reshape(-1)
+    return flat[_places(tensor["dim"], tensor["stride"])]
+
+
+def _written(tensor, value):
+    places = _places(tensor["dim"], tensor["stride"])
+    assert sorted(places.reshape(-1)) == list(range(places.size)), "the result's memory is not dense"
+    flat = np.empty(places.size)
+    flat[places] = value
+    return flat
+
+
+def _places(dims, strides):
+    return sum(
+        (
+            np.arange(n).reshape([-1 if i == d else 1 for i in range(len(dims))]) * s
+            for d, (n, s) in _each(dims, strides)
+        ),
+        np.zeros(dims, np.int64),
+    )
+
+
+def _each(dims, strides):
+    return enumerate(zip(dims, strides, strict=True))
+
+
+def _taps(node, kernel, result, padded):
+    """For each tap of a kernel, the part of the padded source that it meets."""
+    for tap in itertools.product(*map(range, kernel)):
+        window = [slice(None), slice(None)]
+        for at, gap, step, count, size in zip(tap, node["dilation"], node["stride"], result, padded, strict=True):
+            first, last = at * gap, at * gap + (count - 1) * step
+            assert last < size, "the window leaves the source"
+            window.append(slice(first, last + 1, step))
+        yield (slice(None), slice(None), *tap), tuple(window)
+
+
+def _padded(node, sizes):
+    assert node["math_mode"] == "CROSS_CORRELATION"
+    pads = list(zip(node["pre_padding"], node["post_padding"], strict=True))
+    return [low + n + high for n, (low, high) in zip(sizes, pads, strict=True)], [(0, 0), (0, 0), *pads]
+
+
+def _grouped(array, groups, axis):
+    return array.reshape(*array.shape[:axis], groups, -1, *array.shape[axis + 1 :])
+
+
+def _fprop(node, inputs, dims):
+    x, w = inputs["X"], inputs["W"]
+    groups = x.shape[1] // w.shape[1]
+    sizes, pads = _padded(node, x.shape[2:])
+    x, y = np.pad(x, pads), np.zeros((dims[0], groups, dims[1] // groups, *dims[2:]))
+    # One more step does not fit: the library computes these very sizes from padding, stride and dilation.
+    assert all(
+        (size - (k - 1) * gap - 1) // step + 1 == count
+        for size, k, gap, step, count in zip(
+            sizes, w.shape[2:], node["dilation"], node["stride"], dims[2:], strict=True
+        )
+    )
+    for tap, window in _taps(node, w.shape[2:], dims[2:], sizes):
+        y += np.einsum("ngc...,gkc->ngk...", _grouped(x[window], groups, 1), _grouped(w[tap], groups, 0))
+    return y.reshape(dims)
+
+
+def _dgrad(node, inputs, dims):
+    dy, w = inputs["DY"], inputs["W"]
+    groups = dims[1] // w.shape[1]
+    sizes, pads = _padded(node, dims[2:])
+    dx = np.zeros((*dims[:2], *sizes))
+    for tap, window in _taps(node, w.shape[2:], dy.shape[2:], sizes):
+        part = np.einsum("ngk...,gkc->ngc...", _grouped(dy, groups, 1), _grouped(w[tap], groups, 0))
+        dx[window] += part.reshape(dx[window].shape)
+    return dx[
+        (slice(None), slice(None), *(slice(low, low + n) for n, (low, _) in zip(dims[2:], pads[2:], strict=True)))
+    ]
+
+
+def _wgrad(node, inputs, dims):
+    dy, x = inputs["DY"], inputs["X"]
+    groups = x.shape[1] // dims[1]
+    sizes, pads = _padded(node, x.shape[2:])
+    x, dw = np.pad(x, pads), np.empty(dims)
+    for tap, window in _taps(node, dims[2:], dy.shape[2:], sizes):
+        left, right = (_grouped(a.reshape(*a.shape[:2], -1), groups, 1) for a in (dy, x[window]))
+        part = np.einsum("ngks,ngcs->gkc", left, right)
+        dw[tap] = part.reshape(dims[:2])
+    return dw
+
+
+def _relu(node, x):
+    low, slope = _optional(node["relu_lower_clip"], 0.0), _optional(node["relu_lower_clip_slope"], 0.0)
+    high = _optional(node["relu_upper_clip"], math.inf)
+    return np.where(x > high, high, np.where(x < low, low + slope * (x - low), x))
+
+
+def _elu(node, x):
+    return np.where(x > 0, x, _optional(node["elu_alpha"], 1.0) * np.expm1(x))
+
+
+_erf = np.vectorize(math.erf, otypes=[float])
+_UNARY = {
+    "RELU_FWD": _relu,
+    "ELU_FWD": _elu,
+    "TANH_FWD": lambda node, x: np.tanh(x),
+    "SIGMOID_FWD": lambda node, x: 1 / (1 + np.exp(-x)),
+    "SWISH_FWD": lambda node, x: x / (1 + np.exp(-x)),
+    "SOFTPLUS_FWD": lambda node, x: np.logaddexp(x, 0),
+    "GELU_FWD": lambda node, x: x / 2 * (1 + _erf(x / math.sqrt(2))),
+    "GELU_APPROX_TANH_FWD": lambda node, x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "EXP": lambda node, x: np.exp(x),
+    "LOG": lambda node, x: np.log(x),
+    "SQRT": lambda node, x: np.sqrt(x),
+    "RSQRT": lambda node, x: 1 / np.sqrt(x),
+    "NEG": lambda node, x: -x,
+    "ABS": lambda node, x: np.abs(x),
+    "ERF": lambda node, x: _erf(x),
+}
+_BINARY = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "DIV": np.divide,
+    "MAX": np.maximum,
+    "MIN": np.minimum,
+}
+
+
+def _pointwise(node, inputs, dims):
+    if node["mode"] in _BINARY:
+        return np.broadcast_to(_BINARY[node["mode"]](inputs["IN_0"], inputs["IN_1"]), dims)
+    return np.broadcast_to(_UNARY[node["mode"]](node, inputs["IN_0"]), dims)
+
+
+def _resample(node, inputs, dims):
+    x, spatial = inputs["X"], len(dims) - 2
+    # Numbers of windows are fractions in this JSON.
+    numbers = {name: [_whole(n) for n in node[name]] for name in ("window", "stride", "pre_padding", "post_padding")}
+    pads = [(0, 0), (0, 0), *zip(numbers["pre_padding"], numbers["post_padding"], strict=True)]
+    is_max = node["resample_mode"] == "MAXPOOL"
+    filled = np.pad(x, pads, constant_values=-np.inf if is_max else 0.0)
+    inside = np.pad(np.ones(x.shape), pads)
+    y = np.empty(dims)
+    for place in itertools.product(*map(range, dims[2:])):
+        window = (slice(None), slice(None)) + tuple(
+            slice(p * s, p * s + n) for p, s, n in zip(place, numbers["stride"], numbers["window"], strict=True)
+        )
+        axes = tuple(range(2, 2 + spatial))
+        count = inside[window].sum(axes) if "EXCLUDE" in node["resample_mode"] else math.prod(numbers["window"])
+        y[(slice(None), slice(None), *place)] = filled[window].max(axes) if is_max else filled[window].sum(axes) / count
+    return y
+
+
+def _whole(fraction):
+    if isinstance(fraction, dict):
+        return fraction["numerator"] // fraction["denominator"]
+    return fraction[0] // fraction[1] if isinstance(fraction, list) else fraction
+
+
+def _layer_norm(node, inputs, dims):
+    x = inputs["X"]
+    centred = x - x.mean(1, keepdims=True)
+    root = np.sqrt((centred**2).mean(1, keepdims=True) + inputs["EPSILON"])
+    return centred / root * inputs["SCALE"] + inputs["BIAS"]
+
+
+def _rms_norm(node, inputs, dims):
+    x = inputs["X"]
+    return x / np.sqrt((x**2).mean(1, keepdims=True) + inputs["EPSILON"]) * inputs["SCALE"]
+
+
+def _sdpa(node, inputs, dims):
+    scores = np.einsum("bhqd,bhkd->bhqk", inputs["Q"], inputs["K"]) * _number(node["attn_scale_value"])
+    scores = scores + inputs.get("Bias", 0.0)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhqk,bhkd->bhqd", weights / weights.sum(-1, keepdims=True), inputs["V"])
+
+
+_NODES = {
+    "CONV_FPROP": _fprop,
+    "CONV_DGRAD": _dgrad,
+    "CONV_WGRAD": _wgrad,
+    "POINTWISE": _pointwise,
+    "RESAMPLE": _resample,
+    "LAYER_NORM": _layer_norm,
+    "RMS_NORM": _rms_norm,
+    "SDPA": _sdpa,
+}

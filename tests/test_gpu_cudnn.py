@@ -1,0 +1,329 @@
+"""cuDNN for GPUs that are not here: what graphs mean, what cuDNN itself says of them, what XLA compiles.
+
+No kernel runs. Graphs are interpreted (``cudnn_graphs``); supports and plans are cuDNN's own answers for a GPU that is
+described to it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import cudnn_graphs
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import collage_jax
+from collage_jax import target
+from collage_jax.backends import cudnn
+from collage_jax.backends.base import Unsupported
+from collage_jax.candidates import refusal
+from collage_jax.gpu.device import known
+from collage_jax.gpu.xla_target import sharding_on, why_not
+from collage_jax.graph.evaluate import callable_of
+from collage_jax.graph.region import Region
+from collage_jax.problem import problem_of
+
+_loaded = cudnn.library.load()
+needs_cudnn = pytest.mark.skipif(
+    isinstance(_loaded, Unsupported), reason=_loaded.reason if isinstance(_loaded, Unsupported) else ""
+)
+
+
+A100 = known("sm_80")
+
+
+def regions_of(fun, *args):
+    """All regions that the backend would like of ``fun``."""
+    graph = problem_of(jax.make_jaxpr(fun)(*args), ()).split.each
+    proposals = list(cudnn.BACKEND.propose(graph))
+    return [Region.of(graph, p.nodes) for p in proposals if p.refused is None]
+
+
+def random(shape, dtype=np.float32, seed=0):
+    normal = np.random.default_rng([seed, *shape]).standard_normal(shape)
+    return normal > -0.5 if np.dtype(dtype) == np.bool_ else normal.astype(dtype)
+
+
+def meaning(region, arrays):
+    """What the graph for ``region`` gives by its own JSON."""
+    work = cudnn.BACKEND.read(region)
+    env = dict(zip(region.entries, arrays, strict=True))
+    operands = [np.asarray(o.make(*(env[v] for v in o.values)) if o.make else env[o.values[0]]) for o in work.operands]
+    for operand, array in zip(work.operands, operands, strict=True):
+        assert array.size == math.prod(operand.tensor.dims)
+    flat = cudnn_graphs.interpreted(
+        _loaded.describe(work.spec(), A100.cudnn_properties(), A100.sm), range(1, len(operands) + 1), operands
+    )
+    made = flat.reshape(work.stored)
+    return made if work.permutation is None else made.transpose(work.permutation)
+
+
+def check(fun, *args, tolerance=2e-5):
+    """Every region means what it is; returns their labels."""
+    regions = regions_of(fun, *args)
+    for region in regions:
+        arrays = [random(v.shape, v.dtype, i) for i, v in enumerate(region.entries)]
+        (wanted,) = callable_of(region.nodes, region.entries, region.exits)(*arrays)
+        atol = tolerance * float(np.abs(wanted).max() or 1)
+        np.testing.assert_allclose(meaning(region, arrays), wanted, rtol=5 * tolerance, atol=atol)
+    return {cudnn.BACKEND.read(region).label for region in regions}
+
+
+@st.composite
+def convolutions(draw):
+    """A convolution of any attributes with its arguments."""
+    spatial = draw(st.integers(1, 3))
+    each = lambda lo, hi: tuple(draw(st.integers(lo, hi)) for _ in range(spatial))  # noqa: E731
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    x_features, out_features = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
+    kernel, sizes = each(1, 3), each(3, 6)
+    names = "DHW"[-spatial:]
+    layouts = draw(
+        st.sampled_from([(f"N{names}C", f"{names}IO"), (f"NC{names}", f"OI{names}"), (f"N{names}C", f"O{names}I")])
+    )
+    attributes = {
+        "window_strides": each(1, 2),
+        "padding": [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(spatial)],
+        "rhs_dilation": each(1, 2),
+        "feature_group_count": groups,
+        "dimension_numbers": (layouts[0], layouts[1], draw(st.sampled_from([layouts[0], layouts[0], f"NC{names}"]))),
+    }
+    where = {"N": draw(st.integers(1, 2)), "C": x_features, "I": x_features // groups, "O": out_features}
+    x = random([where.get(a) or sizes[names.index(a)] for a in layouts[0]])
+    w = random([where.get(a) or kernel[names.index(a)] for a in layouts[1]])
+
+    def conv(x, w):
+        return jax.lax.conv_general_dilated(x, w, **attributes)
+
+    assume(0 not in jax.eval_shape(conv, x, w).shape)
+    return conv, x, w
+
+
+@needs_cudnn
+@settings(deadline=None)
+@given(convolutions())
+def test_convolutions_and_their_gradients_mean_what_jax_means(drawn):
+    conv, x, w = drawn
+    assert "conv" in check(conv, x, w)
+    y = jax.eval_shape(conv, x, w)
+    check(lambda x, w, dy: jax.vjp(conv, x, w)[1](dy), x, w, jnp.ones(y.shape))
+
+
+@needs_cudnn
+@settings(deadline=None)
+@given(convolutions(), st.integers(1, 3))
+def test_transposed_convolutions(drawn, factor):
+    conv, x, w = drawn
+    y = jax.eval_shape(conv, x, w)
+    # The gradient by the source is a transposed convolution.
+    check(lambda w, dy: jax.linear_transpose(lambda x: conv(x, w), x)(dy)[0], w, jnp.ones(y.shape))
+
+
+def nhwc(x, w, **attributes):
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), **attributes)
+
+
+X, W, B = random((2, 5, 4, 6)), random((3, 3, 6, 8)), random((8,))
+R = random((2, 5, 4, 8))
+TAILS = {
+    "conv+bias": lambda y, b, r: y + b,
+    "conv+bias+relu": lambda y, b, r: jax.nn.relu(y + b),
+    "conv+bias+sum+relu": lambda y, b, r: jax.nn.relu(y + b + r),
+    "conv+sum+bias": lambda y, b, r: r + y + b,
+    "conv+mul+bias": lambda y, b, r: b + y * 0.25,
+    "conv+bias+relu6": lambda y, b, r: jax.nn.relu6(y + b),
+    "conv+clip": lambda y, b, r: jnp.clip(y, -0.5, 0.75),
+    "conv+bias+leaky_relu": lambda y, b, r: jax.nn.leaky_relu(y + b, 0.2),
+    "conv+elu": lambda y, b, r: jax.nn.elu(y),
+    "conv+bias+gelu": lambda y, b, r: jax.nn.gelu(y + b),
+    "conv+sigmoid": lambda y, b, r: jax.nn.sigmoid(y),
+    "conv+bias+silu": lambda y, b, r: jax.nn.silu(y + b),
+    "conv+tanh": lambda y, b, r: jnp.tanh(y),
+    "conv+sub": lambda y, b, r: r - y,
+    "conv+div": lambda y, b, r: y / 3.0,
+    "conv+mul": lambda y, b, r: y * b,
+    "conv+neg": lambda y, b, r: -y,
+}
+
+
+@needs_cudnn
+@pytest.mark.parametrize("label", TAILS)
+def test_what_follows_is_in_the_same_graph(label):
+    labels = check(lambda x, w, b, r: TAILS[label](nhwc(x, w), b, r), X, W, B, R)
+    assert any(set(label.split("+")) <= set(found.split("+")) for found in labels), labels
+
+
+@needs_cudnn
+def test_a_bias_of_channels_that_come_second():
+    def layer(x, w, b):
+        y = jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"))
+        return jax.nn.relu(y + b[None, :, None, None])
+
+    labels = check(layer, random((2, 6, 5, 4)), random((8, 6, 3, 3)), B)
+    assert "conv+bias+relu" in labels
+
+
+@needs_cudnn
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("affine", ["both", "scale", "none"])
+def test_layer_norm(affine, unbiased):
+    def norm(x, scale, shift):
+        y = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True, ddof=int(unbiased)) + 1e-3)
+        y = y if affine == "none" else y * scale
+        return y + shift if affine == "both" else y
+
+    assert "layer_norm" in check(norm, random((3, 4, 16)), random((16,)), random((16,), seed=1))
+
+
+@needs_cudnn
+def test_rms_norm():
+    def norm(x, scale):
+        return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-3) * scale
+
+    assert "rms_norm" in check(norm, random((3, 4, 16)), random((16,)))
+
+
+@needs_cudnn
+@pytest.mark.parametrize("channels", ["last", "first"])
+@pytest.mark.parametrize("kind", ["max", "average", "average inside"])
+def test_pooling(kind, channels):
+    shape, window = ((2, 7, 6, 3), (1, 3, 2, 1)) if channels == "last" else ((2, 3, 7, 6), (1, 1, 3, 2))
+    strides = tuple(2 if n == 3 else 1 for n in window)
+    padding = [(1, 1) if n == 3 else (0, 0) for n in window]
+
+    def pool(x):
+        if kind == "max":
+            return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, padding)
+        total = jax.lax.reduce_window(x, 0.0, jax.lax.add, window, strides, padding)
+        if kind == "average":
+            return total / math.prod(window)
+        return total / jax.lax.reduce_window(jnp.ones_like(x), 0.0, jax.lax.add, window, strides, padding)
+
+    assert check(pool, random(shape)) == {"max_pool" if kind == "max" else "avg_pool"}
+
+
+def attend(q, k, v, mask=None, kind="none"):
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
+    if kind == "bias":
+        scores = scores + mask
+    if kind == "keep":
+        scores = jnp.where(mask, scores, -1e4)
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v)
+
+
+@needs_cudnn
+@pytest.mark.parametrize("kind", ["none", "bias", "keep"])
+def test_attention(kind):
+    q, k, v = (random((2, n, 3, 8), np.float16, i) for i, n in enumerate((5, 7, 7)))
+    mask = {"none": None, "bias": random((5, 7), np.float16), "keep": random((2, 1, 5, 7), bool)}[kind]
+    labels = check(lambda q, k, v, m: attend(q, k, v, m, kind), q, k, v, mask, tolerance=3e-3)
+    assert ("attention" if kind == "none" else "attention+mask") in labels
+
+
+@needs_cudnn
+def test_attention_in_single_precision_stays_with_xla():
+    q = random((1, 5, 2, 8))
+    graph = problem_of(jax.make_jaxpr(attend)(q, q, q), ()).split.each
+    reasons = [p.refused.reason for p in cudnn.BACKEND.propose(graph) if p.refused is not None]
+    assert any("float16 or bfloat16" in reason for reason in reasons)
+
+
+needs_compiler = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+
+
+@needs_cudnn
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["sm_75", "sm_80", "sm_90"])
+def test_what_the_backend_says_is_what_cudnn_does(device):
+    """110 cases for each GPU, in a process of its own: cuDNN keeps kernels of one architecture for another."""
+    script = Path(__file__).with_name("cudnn_verdicts.py")
+    done = subprocess.run([sys.executable, str(script), device, "110"], capture_output=True, text=True)
+    counts, *wrong = done.stdout.strip().splitlines() or [done.stderr[-2000:]]
+    assert not wrong and done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    counts = json.loads(counts)
+    assert sum(counts.values()) == 110 and min(counts["supported"], counts["refused"], counts["not expressible"]) > 3
+
+
+def compiled_for(device, fun, *args):
+    """The text that XLA makes of the largest region of ``fun`` for a GPU that is not here."""
+    gpu = known(device)
+    with target.aiming_at(gpu):
+        region = max(regions_of(fun, *args), key=lambda region: len(region.nodes))
+        assert cudnn.BACKEND.supports(region) is None, cudnn.BACKEND.supports(region)
+        run, on_it = cudnn.BACKEND.emit(region), sharding_on(gpu)
+    given = [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=on_it) for v in region.entries]
+    return jax.jit(run).lower(*given).compile().as_text()
+
+
+def half(*shape):
+    return jnp.ones(shape, jnp.float16)
+
+
+@needs_cudnn
+@needs_compiler
+@pytest.mark.parametrize("device", ["sm_75", "sm_80", "sm_90"])
+def test_xla_compiles_the_call_for_a_gpu_that_is_not_here(device):
+    def block(x, w, b, r):
+        return jax.nn.relu(nhwc(x, w) + b + r)
+
+    text = compiled_for(device, block, half(2, 8, 8, 32), half(3, 3, 32, 32), half(32), half(2, 8, 8, 32))
+    assert text.count('custom_call_target="collage_cudnn_v1"') == 1
+    assert "__cudnn$" not in text  # XLA's own calls
+
+
+@needs_cudnn
+@needs_compiler
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": "1"}, "made for cuDNN 1 and this is"),
+        ({"spec": "{}"}, "key 'tensors' not found"),
+        (
+            {"spec": '{"compute": "FLOAT", "tensors": [], "nodes": [{"op": "sort"}], "operands": [], "results": []}'},
+            "sort",
+        ),
+        ({"device": "{}"}, "maxGridSize"),
+    ],
+)
+def test_xla_refuses_attributes_that_make_no_sense(change, message, monkeypatch):
+    invoke = jax.ffi.ffi_call
+    monkeypatch.setattr(
+        jax.ffi, "ffi_call", lambda *a, **k: lambda *xs, **attributes: invoke(*a, **k)(*xs, **attributes | change)
+    )
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        compiled_for("sm_80", nhwc, half(2, 8, 8, 32), half(3, 3, 32, 32))
+
+
+@needs_cudnn
+def test_a_graph_of_kernels_that_cudnn_ships_has_a_plan():
+    """Really built, for a GPU described to it and without a driver: bias and ReLU are in the kernel that it ships."""
+    fun, args = lambda x, w, b: jax.nn.relu(nhwc(x, w) + b), (half(2, 8, 8, 32), half(3, 3, 32, 32), half(32))
+    work = cudnn.BACKEND.read(max(regions_of(fun, *args), key=lambda region: len(region.nodes)))
+    assert work.label == "conv+bias+relu"
+    _loaded.build(work.spec(), A100.cudnn_properties(), A100.sm)
+
+
+@needs_cudnn
+def test_bfloat16_is_refused_where_there_is_none():
+    args = jnp.ones((2, 8, 8, 32), jnp.bfloat16), jnp.ones((3, 3, 32, 32), jnp.bfloat16)
+    (region,) = regions_of(nhwc, *args)
+    with target.aiming_at(known("sm_75")):
+        assert "cuDNN refuses" in refusal(cudnn.BACKEND, region).reason
+    with target.aiming_at(known("sm_80")):
+        assert refusal(cudnn.BACKEND, region) is None
+
+
+def test_on_a_cpu_the_backend_says_what_is_missing():
+    (info,) = (info for info in collage_jax.backends() if info.name == "cudnn")
+    if jax.default_backend() == "cpu":
+        assert not info.available and "runs on gpu" in info.unavailable
+    if isinstance(_loaded, Unsupported):
+        assert any(words in info.unavailable for words in ("pip install", "requirements-cudnn.txt")), info.unavailable
