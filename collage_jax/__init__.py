@@ -10,8 +10,12 @@ from .backends.registry import backends as backends
 from .backends.registry import register_backend as register_backend
 from .backends.registry import unregister_backend as unregister_backend
 from .config import config as config
+from .costs import Estimated as Estimated
 from .costs import Failed as Failed
 from .costs import Measured as Measured
+from .cuda_kernels import cuda_kernel as cuda_kernel
+from .cuda_kernels import unregister as unregister_cuda_kernel  # noqa: F401 - a name of our own
+from .deviceless import lower_for as lower_for
 from .host_functions import callback_call as callback_call
 from .host_functions import callback_kernel as callback_kernel
 from .host_functions import unregister as unregister_callback_kernel  # noqa: F401 - a name of our own

@@ -75,13 +75,13 @@ def jit(
     if not callable(fun):
         raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
     with _naming("COLLAGE_JAX_BACKENDS", backends):
-        names = _checked_backends(backends)
+        names = checked_backends(backends)
     with _naming("COLLAGE_JAX_TUNE", tune):
         mode = _checked_tune(tune)
     with _naming("COLLAGE_JAX_BUDGET_S", budget_s):
         seconds = _checked_budget(budget_s)
     settings = Settings(names, mode, seconds, _checked_tolerance(tolerance))
-    frozen = _checked_argnums("frozen_argnums", frozen_argnums)
+    frozen = checked_argnums("frozen_argnums", frozen_argnums)
     pinned = _checked_placement(placement)
     return Jitted(fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames, pinned)
 
@@ -97,7 +97,8 @@ def _naming(variable: str, given: Any) -> Iterator[None]:
         raise type(error)(f"{error} (the value is collage_jax.config's, set there or by {variable})") from None
 
 
-def _checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:
+def checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The names, or None for every backend, as ``backends=`` and the configuration give them."""
     names = config.backends if names is None else names
     if names is None:
         return None
@@ -150,7 +151,8 @@ def _checked_placement(placement: Placement | str | os.PathLike[str] | None) -> 
     )
 
 
-def _checked_argnums(name: str, argnums: int | Sequence[int]) -> tuple[int, ...]:
+def checked_argnums(name: str, argnums: int | Sequence[int]) -> tuple[int, ...]:
+    """Positions of arguments, given as the argument ``name``."""
     numbers = tuple(argnums) if isinstance(argnums, Iterable) else (argnums,)
     for number in numbers:
         if not isinstance(number, Integral) or isinstance(number, bool):

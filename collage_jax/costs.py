@@ -1,6 +1,7 @@
 """What a candidate costs, under which circumstances that was found, and where it is remembered.
 
-A cost is ``Measured`` or ``Failed``, never NaN and never a magic number.
+A cost is ``Measured`` or ``Failed``, never NaN and never a magic number. Where nothing can be measured
+it is ``Estimated``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,22 @@ class Measured:
     error: float | None = None
     note: str = ""
     recalled: bool = field(default=False, compare=False)
+
+    @property
+    def has_time(self) -> bool:
+        """False where ``median_us`` stands for nothing: operations that were not timed alone."""
+        return self.runs > 0
+
+
+@dataclass(frozen=True)
+class Estimated(Measured):
+    """A time that a model gives for a device that is not here: nothing ran. ``note`` says what the model counted."""
+
+    runs: int = 0
+
+    @property
+    def has_time(self) -> bool:
+        return True
 
 
 STAGES = ("supports", "compile", "run", "verify", "crash", "timeout", "budget")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from .candidates import XLA, Candidate, Candidates, Refusal
-from .costs import Cost, Failed, Measured
+from .costs import Cost, Estimated, Failed, Measured
 from .graph.canonical import region_key
 from .graph.ir import Graph, Value
 from .graph.region import Region
@@ -76,7 +76,8 @@ def _fate(cost: Cost, of_xla: Cost | None) -> str:
     if isinstance(cost, Failed):
         return f"{cost.stage}: {cost.reason}"
     beside = f", XLA {of_xla.median_us:.1f} us" if isinstance(of_xla, Measured) else ""
-    return f"right, but not chosen: {cost.median_us:.1f} us{beside}"
+    what = "estimated, and not chosen" if isinstance(cost, Estimated) else "right, but not chosen"
+    return f"{what}: {cost.median_us:.1f} us{beside}"
 
 
 def edges_of(graph: Graph) -> Edges:

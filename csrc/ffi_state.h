@@ -13,6 +13,8 @@ namespace collage {
 namespace ffi = xla::ffi;
 
 // `T` becomes what the instantiate stage returns and the execute stage reads: `struct State : Plan, FfiState<State>`.
+// XLA numbers such types anew for each platform and keeps the number in `id`, so that a type serves one platform only: for
+// two of them, the state of one would be destroyed as something else.
 template <typename T>
 struct FfiState {
   inline static ffi::TypeId id = {};

@@ -78,8 +78,8 @@ LAYERS = (
     "between",
     "within",
     "dispatch",
-    "deviceless",
     "api",
+    "deviceless",
     "",  # the package itself: public names
     "testing",
     "command_line",

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collage_jax.candidates import Refusal
-from collage_jax.costs import STAGES, Failed, Measured
+from collage_jax.costs import STAGES, Estimated, Failed, Measured
 from collage_jax.placement import Place, PlacedRegion, Placement
 from collage_jax.report import files
 from collage_jax.report.difference import changes, difference
@@ -28,7 +28,8 @@ texts = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=6))
 times = st.floats(0, 1e9, allow_nan=False)
 errors = st.none() | times
 measured = st.builds(Measured, times, times, st.integers(0, 40), errors, texts, st.booleans())
-costs = st.one_of(measured, st.builds(Failed, st.sampled_from(STAGES), texts))
+estimated = st.builds(Estimated, times, note=texts)
+costs = st.one_of(measured, estimated, st.builds(Failed, st.sampled_from(STAGES), texts))
 mappings = st.dictionaries(texts, texts, max_size=3)
 
 
@@ -194,7 +195,11 @@ MISREAD = {
     "a negative time": (("regions", 0, "cost", "median_us"), -1, r"regions\[0\].cost.median_us must be a finite"),
     "an endless time": (("predicted_us",), 10**400, r"predicted_us must be a finite number"),
     "no time at all": (("measured_us",), 0, r"measured_us must be a number above 0, got 0"),
-    "an unknown cost": (("regions", 0, "cost", "status"), "maybe", r"status must be 'measured' or 'failed'"),
+    "an unknown cost": (
+        ("regions", 0, "cost", "status"),
+        "maybe",
+        r"status must be 'measured', 'estimated' or 'failed'",
+    ),
     "an unknown stage": (
         ("regions", 0, "alternatives", "other", "stage"),
         "magic",

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 from ..candidates import Refusal
-from ..costs import STAGES, Cost, Failed, Measured
+from ..costs import STAGES, Cost, Estimated, Failed, Measured
 from ..placement import Edges, Place, PlacedRegion, Placement
 from .fields import Field
 
@@ -87,9 +87,10 @@ def _cost(field: Field) -> Cost:
         if stage.text() not in STAGES:
             stage.fail(f"one of {', '.join(STAGES)}")
         return Failed(stage.text(), field.member("reason").text())
-    if status.value != "measured":
-        status.fail("'measured' or 'failed'")
-    return Measured(
+    if status.value not in ("measured", "estimated"):
+        status.fail("'measured', 'estimated' or 'failed'")
+    kind = Estimated if status.value == "estimated" else Measured
+    return kind(
         median_us=field.member("median_us").number(),
         spread_us=field.member("spread_us").number(),
         runs=field.member("runs").whole(),

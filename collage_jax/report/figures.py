@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..costs import Cost, Failed, Measured
+from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion
 
 
@@ -21,23 +21,27 @@ def _digits(number: float) -> str:
 
 
 def is_timed(cost: Cost) -> bool:
-    """True if ``cost`` is a time that was measured; XLA's operations that were not timed alone have none."""
-    return isinstance(cost, Measured) and cost.runs > 0
+    """True if ``cost`` is a time, measured or estimated; XLA's operations that were not timed alone have none."""
+    return isinstance(cost, Measured) and cost.has_time
 
 
 def short(cost: Cost) -> str:
     """A cost in a word or two; the reason of a failure left out."""
     if isinstance(cost, Failed):
         return "not measured" if cost.stage == "budget" else f"failed ({cost.stage})"
-    return duration(cost.median_us) if cost.runs else "not timed alone"
+    if isinstance(cost, Estimated):
+        return f"{duration(cost.median_us)} est."
+    return duration(cost.median_us) if cost.has_time else "not timed alone"
 
 
 def measurement(cost: Cost) -> str:
     """All that is known of a cost, in a line."""
     if isinstance(cost, Failed):
         return cost.reason if cost.stage == "budget" else f"{short(cost)}: {cost.reason}"
-    if not cost.runs:
+    if not cost.has_time:
         return cost.note or short(cost)
+    if isinstance(cost, Estimated):
+        return f"{duration(cost.median_us)}, an estimate" + (f" ({cost.note})" if cost.note else "")
     parts = [f"spread {duration(cost.spread_us)}", f"{cost.runs} run{'s' if cost.runs > 1 else ''}"]
     if cost.error is not None:
         parts.append(f"error {cost.error:.1e}")
@@ -52,14 +56,13 @@ def ranked(region: PlacedRegion) -> list[tuple[str, Cost]]:
 def _rank(cost: Cost) -> tuple[int, float]:
     if isinstance(cost, Failed):
         return (3 if cost.stage == "budget" else 2), 0.0
-    return (0, cost.median_us) if cost.runs else (1, 0.0)
+    return (0, cost.median_us) if cost.has_time else (1, 0.0)
 
 
 def against(cost: Cost, chosen: Cost) -> str:
     """How many times ``chosen`` a cost is, as ``1.52x``; nothing where one of them has no time."""
-    if isinstance(cost, Measured) and isinstance(chosen, Measured) and cost.runs and chosen.runs and chosen.median_us:
-        return f"{cost.median_us / chosen.median_us:.2f}x"
-    return ""
+    times = [each.median_us for each in (cost, chosen) if isinstance(each, Measured) and each.has_time]
+    return f"{times[0] / times[1]:.2f}x" if len(times) == 2 and times[1] else ""
 
 
 def details(region: PlacedRegion, all_us: float) -> list[str]:

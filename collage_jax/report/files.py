@@ -15,7 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..costs import Cost, Failed
+from ..costs import Cost, Estimated, Failed
 from ..placement import PlacedRegion, Placement
 from .decoding import FORMAT, KIND, placement_of
 from .fields import parse
@@ -107,4 +107,5 @@ def _region(region: PlacedRegion) -> dict[str, Any]:
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
-    return {"status": "failed" if isinstance(cost, Failed) else "measured"} | asdict(cost)
+    kind = "failed" if isinstance(cost, Failed) else "estimated" if isinstance(cost, Estimated) else "measured"
+    return {"status": kind} | asdict(cost)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..costs import Cost, Failed, Measured
+from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion, Placement
 
 WIDTH = 150
@@ -18,7 +18,8 @@ def table(placement: Placement) -> str:
     """``placement`` as text: its regions by total time, why others were refused, and the whole beside XLA's."""
     console = Console(file=StringIO(), width=WIDTH, no_color=True, highlight=False)
     total = sum(region.total_us for region in placement.regions)
-    title = "Parts of the program, timed alone. XLA alone is used." if placement.is_xla else "Placement"
+    how = "estimated" if any(isinstance(region.cost, Estimated) for region in placement.regions) else "timed alone"
+    title = f"Parts of the program, {how}. XLA alone is used." if placement.is_xla else "Placement"
     rows = Table(title=title, title_justify="left")
     rows.add_column("backend")
     rows.add_column("ops", overflow="fold", ratio=3)
@@ -60,12 +61,12 @@ def _rank(cost: Cost) -> float:
 
 
 def cost_text(cost: Cost) -> str:
-    """A cost in a few characters: microseconds, or the stage and reason of a failure."""
+    """A cost in a few characters: microseconds, marked if estimated, or the stage and reason of a failure."""
     if isinstance(cost, Failed):
         return f"{cost.stage}: {cost.reason}"
-    if not cost.runs:
+    if not cost.has_time:
         return "-"
-    return f"{cost.median_us:.1f}"
+    return f"{cost.median_us:.1f} est." if isinstance(cost, Estimated) else f"{cost.median_us:.1f}"
 
 
 def _print_failures(console: Console, placement: Placement) -> None:

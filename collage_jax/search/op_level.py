@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..candidates import XLA, Candidate, Candidates, is_view
@@ -26,12 +26,17 @@ class Charges:
     A region of XLA's between others may cost ``xla_us`` more: there a joined call ends, the threads of the libraries
     fall asleep, and another call has to wake them. ``xla_share`` of its own time is charged where it has to be clearly
     faster to be chosen.
+
+    ``leaving_us`` is what a region costs that leaves XLA. Of covers that cost the same, one with the least sum of
+    ``rank`` is taken.
     """
 
     handover_us_per_byte: float = 0.0
     fresh_us_per_byte: float = 0.0
     xla_us: float = 0.0
     xla_share: float = 0.0
+    leaving_us: float = BOUNDARY_US
+    rank: Callable[[Candidate], int] = lambda candidate: int(candidate.backend != XLA)
 
     def unbroken(self) -> Charges:
         """Charges that keep XLA out from between other regions unless that costs much."""
@@ -63,7 +68,7 @@ def choose(candidates: Candidates, costs: Mapping[tuple[str, str], Cost], charge
     if not usable:
         return Choice((), 0.0, True)
     pieces = [
-        Piece(c.region.indices, _charged_us(c, cost, charges), rank=int(c.backend != XLA), is_step=c.backend != XLA)
+        Piece(c.region.indices, _charged_us(c, cost, charges), charges.rank(c), is_step=c.backend != XLA)
         for c, cost in usable
     ]
     cover = cheapest_cover(pieces, candidates.graph.predecessors)
@@ -91,8 +96,8 @@ def _charged_us(candidate: Candidate, cost: Measured, charges: Charges) -> float
     stays = candidate.backend == XLA
     if is_view(candidate.region):
         # A change of shape alone hands nothing over, and interrupts nothing.
-        return cost.median_us + (0.0 if stays else BOUNDARY_US)
-    own_us = charges.xla_us + charges.xla_share * cost.median_us if stays else BOUNDARY_US
+        return cost.median_us + (0.0 if stays else charges.leaving_us)
+    own_us = charges.xla_us + charges.xla_share * cost.median_us if stays else charges.leaving_us
     result_bytes = sum(v.nbytes for v in candidate.region.exits)
     fresh_bytes = result_bytes if stays and _working_bytes(candidate) > UNKEPT_BYTES else 0
     return (

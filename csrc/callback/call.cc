@@ -5,50 +5,11 @@
 #include "views.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace collage::callback {
 namespace {
-
-std::atomic<bool> is_closed = false;
-std::atomic<int> running = 0;
-
-// One call among those that `Close` counts.
-class Running {
- public:
-  Running() { ++running; }
-  ~Running() { --running; }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
-};
-
-// Without what an error's text cannot hold: what is no UTF-8, and the end of a C string.
-std::string Text(const py::handle& string) {
-  std::string text = py::bytes(string.attr("encode")("utf-8", "backslashreplace"));
-  text.erase(std::remove(text.begin(), text.end(), '\0'), text.end());
-  return text;
-}
-
-// The exception in one line, then its traceback.
-std::string Describe(const std::string& name, const py::error_already_set& error) {
-  try {
-    const py::module_ traceback = py::module_::import("traceback");
-    const py::object trace = error.trace() ? error.trace() : py::object(py::none());
-    const py::list last = traceback.attr("format_exception_only")(error.type(), error.value());
-    const py::list lines = traceback.attr("format_exception")(error.type(), error.value(), trace);
-    const std::string exception = Text(last[0]);
-    return exception.substr(0, exception.find('\n')) + " (raised by the Python function " + name + ")\n\n" +
-           Text(py::str("").attr("join")(lines));
-  } catch (const py::error_already_set&) {
-    return "the Python function " + name + " raised an exception that cannot be printed";
-  }
-}
-
-ffi::Error Failed(std::string message) { return ffi::Error(ffi::ErrorCode::kInternal, std::move(message)); }
 
 // The views of one call: the operands, then the results.
 class Views {
@@ -113,35 +74,19 @@ std::string Escaped(const std::string& name, const Views& views, size_t place) {
 
 }  // namespace
 
-ffi::Error Call(const Target& target, const ffi::RemainingArgs& arguments, const ffi::RemainingRets& results) {
-  const Running counted;
-  if (is_closed)
-    return ffi::Error(ffi::ErrorCode::kFailedPrecondition,
-                      "the Python function " + target.name + " cannot be called any more: Python is shutting down");
-  const py::gil_scoped_acquire gil;
-  try {
-    ReleaseDropped();
+ffi::Error Call(const PythonTarget& target, const ffi::RemainingArgs& arguments, const ffi::RemainingRets& results) {
+  return EnterPython(target, [&](PyObject* function) {
     const Views views(arguments, results);
     {
-      const py::object returned = views.PassTo(target.function.get());
-      if (!views.AreMeantBy(returned)) return Failed(WrongReturn(target.name, views, returned));
+      const py::object returned = views.PassTo(function);
+      if (!views.AreMeantBy(returned)) return PythonFailed(WrongReturn(target.name, views, returned));
     }
     // What is left in circles of references is in nobody's use.
     if (views.InUse() < views.size()) py::module_::import("gc").attr("collect")();
-    if (const size_t place = views.InUse(); place < views.size()) return Failed(Escaped(target.name, views, place));
+    if (const size_t place = views.InUse(); place < views.size())
+      return PythonFailed(Escaped(target.name, views, place));
     return ffi::Error::Success();
-  } catch (const py::error_already_set& error) {
-    return Failed(Describe(target.name, error));
-  } catch (const std::exception& error) {
-    return Failed("the Python function " + target.name + " cannot be called: " + error.what());
-  } catch (...) {
-    return Failed("the Python function " + target.name + " cannot be called: an unknown C++ exception");
-  }
-}
-
-int Close() {
-  is_closed = true;
-  return running;
+  });
 }
 
 }  // namespace collage::callback

@@ -7,17 +7,16 @@
 
 #include "../bindings.h"
 #include "call.h"
-#include "functions.h"
 #include "views.h"
 
 namespace collage::callback {
 namespace {
 
-struct State final : Target, FfiState<State> {};
+struct State final : PythonTarget, FfiState<State> {};
 
 ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view function) {
   const std::string name(function);
-  Function found = Find(name);
+  PythonFunction found = FindPython(name);
   if (!found)
     return ffi::Unexpected(ffi::Error(ffi::ErrorCode::kNotFound,
                                       "no Python function called `" + name + "` is registered in this process: import " +
@@ -46,13 +45,13 @@ PYBIND11_MODULE(_callback, module) {
     return py::dict(py::arg("collage_callback_v1") = TargetStages(kInstantiate, kExecute));
   });
   module.def("type_registrations", [] { return py::dict(py::arg("collage_callback_v1") = StateType<State>()); });
-  module.def("close", &Close, "Refuses all calls from now on; the number of those still running.");
+  module.def("close", &ClosePython, "Refuses all calls from now on; the number of those still running.");
   module.def("dtypes", &DtypeNames, "Names of the dtypes that functions can be called on.");
   module.def(
       "register_function",
       [](const std::string& name, const py::function& function) {
         ReleaseDropped();
-        Register(name, function.ptr());
+        RegisterPython(name, function.ptr());
       },
       py::arg("name"), py::arg("function"), "Programs compiled from now on find `function` under `name`.");
 }

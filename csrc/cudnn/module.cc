@@ -75,7 +75,7 @@ PYBIND11_MODULE(_cudnn, module) {
     return py::dict(py::arg("collage_cudnn_v1") = stages);
   });
   module.def("type_registrations", [] { return py::dict(py::arg("collage_cudnn_v1") = StateType<State>()); });
-  py::register_exception_translator([](std::exception_ptr pointer) {
+  py::register_local_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const std::runtime_error& error) {
