@@ -175,6 +175,21 @@ def test_softmax_is_recognised_along_any_axis(fun, op, axis):
     assert (node.op, node.params) == (op, {"axis": axis % 3})
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize(("fun", "op"), [(jax.nn.softmax, "softmax"), (jax.nn.log_softmax, "log_softmax")])
+def test_softmax_is_recognised_in_narrow_numbers(fun, op, dtype):
+    """JAX sums them in single precision."""
+    assert only(fun, jax.ShapeDtypeStruct(X.shape, dtype)).op == op
+
+
+def test_a_conversion_before_a_softmax_is_no_part_of_it():
+    def widened(x):
+        return jax.nn.softmax(x.astype(jnp.float32))
+
+    nodes = composites(widened, jax.ShapeDtypeStruct(X.shape, jnp.bfloat16))
+    assert [node.op for node in nodes] == ["convert_element_type", "softmax"]
+
+
 def test_softmax_is_recognised_in_a_square_matrix_only_along_the_right_axis():
     def askew(x):
         e = jnp.exp(x - x.max(1, keepdims=True))
@@ -487,6 +502,19 @@ def test_attention_is_one_composite_only_when_asked_for():
     node = only(attend, *[HEADS] * 3, attention=True)
     assert (node.op, node.params["scale"], node.params["mask"]) == ("attention", 0.25, "none")
     assert (node.params["q_operand"], node.params["v_operand"], node.params["axis"]) == (0, 1, 3)
+
+
+def test_attention_is_one_composite_in_narrow_numbers():
+    def mixed(q, k, v):
+        scores = jnp.einsum("bhqd,bhkd->bhqk", q, k).astype(jnp.float32) * 0.25
+        return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(scores).astype(q.dtype), v)
+
+    def all_narrow(q, k, v):
+        return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(jnp.einsum("bhqd,bhkd->bhqk", q, k) * 0.25), v)
+
+    narrow = [jax.ShapeDtypeStruct(HEADS.shape, jnp.bfloat16)] * 3
+    for fun in (mixed, all_narrow):
+        assert [node.op for node in composites(fun, *narrow, attention=True)] == ["attention"]
 
 
 def test_attention_takes_bias_and_mask():

@@ -40,8 +40,8 @@ def _params(match: Match) -> Params | None:
 
 _X = any_("x", exact=True)
 
-RECOGNISERS = (
-    # Sums of 16-bit numbers are single precision.
-    PatternRecogniser("softmax", softmax_of(_X), _params, through_casts=True, keeps_dtype=True),
-    PatternRecogniser("log_softmax", log_softmax_of(_X), _params, through_casts=True, keeps_dtype=True),
+RECOGNISERS = tuple(
+    PatternRecogniser(op, term, _params, through_casts=through_casts, keeps_dtype=True)
+    for op, term in (("softmax", softmax_of(_X)), ("log_softmax", log_softmax_of(_X)))
+    for through_casts in (False, True)  # of 16-bit numbers the sum is one of single precision
 )
