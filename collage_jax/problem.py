@@ -15,6 +15,7 @@ from .graph.canonical import graph_key
 from .graph.doubling import double
 from .graph.fold import fold_channel_affine
 from .graph.gaps import close_gaps
+from .graph.gates import ask_the_relu
 from .graph.ir import Graph
 from .graph.rebatching import rebatch
 from .graph.split import Split, split
@@ -48,7 +49,7 @@ class Problem:
 
 def problem_of(closed_jaxpr: Any, frozen: Collection[int]) -> Problem:
     """What there is to place of a program whose inputs numbered ``frozen`` are frozen."""
-    graph = rebatch(close_gaps(double(trace_jaxpr(closed_jaxpr))))
+    graph = ask_the_relu(rebatch(close_gaps(double(trace_jaxpr(closed_jaxpr)))))
     values = [graph.inputs[i] for i in frozen]
     parts = split(fold_channel_affine(graph, values), values)
     return Problem(replace(parts, each=_recognised(parts.each)), tuple(frozen), graph.has_effects)

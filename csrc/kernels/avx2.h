@@ -16,4 +16,8 @@ struct Vectors {
   // The second operand is what the instruction gives where one is NaN: NaN stays.
   static INLINE T Max(T bound, T value) { return _mm256_max_ps(bound, value); }
   static INLINE T Min(T bound, T value) { return _mm256_min_ps(bound, value); }
+  // `value` where `by` is positive, else 0.
+  static INLINE T Gate(T by, T value) {
+    return _mm256_and_ps(_mm256_cmp_ps(by, _mm256_setzero_ps(), _CMP_GT_OQ), value);
+  }
 };

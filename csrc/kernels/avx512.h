@@ -14,4 +14,8 @@ struct Vectors {
   // The second operand is what the instruction gives where one is NaN: NaN stays. (Masked, for GCC warns of the other.)
   static INLINE T Max(T bound, T value) { return _mm512_maskz_max_ps(0xffff, bound, value); }
   static INLINE T Min(T bound, T value) { return _mm512_maskz_min_ps(0xffff, bound, value); }
+  // `value` where `by` is positive, else 0.
+  static INLINE T Gate(T by, T value) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(by, _mm512_setzero_ps(), _CMP_GT_OQ), value);
+  }
 };

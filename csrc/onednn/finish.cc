@@ -63,6 +63,10 @@ COLLAGE_CLONES void GeluFloats(float* data, int64_t count) {
   }
 }
 
+COLLAGE_CLONES void GateFloats(float* data, int64_t count, const float* gate) {
+  for (int64_t i = 0; i < count; ++i) data[i] = gate[i] > 0 ? data[i] : 0.0f;
+}
+
 bool IsBfloat(float x) {
   uint32_t bits;
   std::memcpy(&bits, &x, sizeof bits);
@@ -80,8 +84,10 @@ Finish ReadFinish(Spec& spec, const dnnl::memory::desc& result) {
   Finish finish{Finish::kGelu};
   if (parts.size() == 3 && parts[0] == "clip")
     finish = {Finish::kClip, ParseFloat(parts[1], where), ParseFloat(parts[2], where)};
+  else if (text == "gate")
+    finish = {Finish::kGate};
   else if (text != "gelu")
-    throw SpecError("bad token `" + where + "`: clip:<low>:<high> or gelu");
+    throw SpecError("bad token `" + where + "`: clip:<low>:<high>, gelu or gate");
   size_t dense = dnnl::memory::data_type_size(result.get_data_type());
   for (int64_t dim : result.get_dims()) dense *= dim;
   if (result.get_size() != dense) throw SpecError("bad token `" + where + "`: the result has gaps");
@@ -94,7 +100,7 @@ Finish ReadFinish(Spec& spec, const dnnl::memory::desc& result) {
   return finish;
 }
 
-void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, size_t bytes) {
+void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, size_t bytes, const void* gate) {
   if (finish.kind == Finish::kNone) return;
   const float low = finish.low, high = finish.high;
   if (type == dnnl::memory::data_type::bf16) {
@@ -104,7 +110,9 @@ void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, s
   }
   auto* numbers = static_cast<float*>(data);
   Spread(static_cast<int64_t>(bytes / 4), kSerial, [=](int64_t at, int64_t count) {
-    if (finish.kind == Finish::kGelu)
+    if (finish.kind == Finish::kGate)
+      GateFloats(numbers + at, count, static_cast<const float*>(gate) + at);
+    else if (finish.kind == Finish::kGelu)
       GeluFloats(numbers + at, count);
     else if (std::isinf(high))
       RaiseFloats(numbers + at, count, low);

@@ -12,14 +12,15 @@
 namespace collage::onednn {
 
 struct Finish {
-  enum Kind { kNone, kClip, kGelu } kind = kNone;
+  enum Kind { kNone, kClip, kGelu, kGate } kind = kNone;
   float low = 0, high = 0;  // of kClip
 };
 
-// finish=clip:<low>:<high>, bounds may be infinite; or finish=gelu, by the error function, of f32 only.
+// finish=clip:<low>:<high>, bounds may be infinite; or, of f32 only, finish=gelu, by the error function, or finish=gate:
+// one more operand comes last, shaped like the result, which is 0 where that is not positive.
 Finish ReadFinish(Spec& spec, const dnnl::memory::desc& result);
 
 // On each of the `bytes` of float32 or bfloat16 at `data`.
-void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, size_t bytes);
+void RunFinish(const Finish& finish, dnnl::memory::data_type type, void* data, size_t bytes, const void* gate);
 
 }  // namespace collage::onednn

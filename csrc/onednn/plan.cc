@@ -73,8 +73,10 @@ Plan::Plan(const Recipe& recipe)
   main.arguments.push_back(result);
   if (recipe.has_sum) {
     AddReorder({0, {Place::kOperand, operands_.size()}, recipe.result.given}, result, in_place);
+    sum_at_ = operands_.size();
     operands_.push_back(result_);
   }
+  if (finish_.kind == Finish::kGate) operands_.push_back(result_);
   if (auto scratchpad = recipe.primitive.scratchpad_desc(); scratchpad.get_size() > 0)
     main.arguments.push_back({DNNL_ARG_SCRATCHPAD, Scratch(scratchpad.get_size()), scratchpad});
 
@@ -145,7 +147,7 @@ void Plan::Run(const void* const* operands, void* result, dnnl_stream_t stream) 
     const Step& step = steps_[i];
     for (const Argument& argument : step.arguments)
       frame->memories[memory++].set_data_handle(address(argument.place));
-    if (step.copies_sum && operands[operands_.size() - 1] == result) continue;
+    if (step.copies_sum && operands[sum_at_] == result) continue;
     const auto& arguments = frame->arguments[i];
     dnnl::error::wrap_c_api(
         dnnl_primitive_execute(step.primitive.get(), stream, static_cast<int>(arguments.size()), arguments.data()),
@@ -153,7 +155,7 @@ void Plan::Run(const void* const* operands, void* result, dnnl_stream_t stream) 
   }
   dnnl::error::wrap_c_api(dnnl_stream_wait(stream), "could not wait for a primitive");
   RunKeepNan(keep_nan_, operands[0], result);
-  RunFinish(finish_, result_type_, result, result_.bytes);
+  RunFinish(finish_, result_type_, result, result_.bytes, operands[operands_.size() - 1]);
   GiveBack(std::move(frame));
 }
 

@@ -64,6 +64,7 @@ class Plan : public FfiState<Plan> {
   int threads_;
   KeepNan keep_nan_;
   Finish finish_;
+  size_t sum_at_ = 0;  // among the operands, if one is summed into
   dnnl::memory::data_type result_type_;
   std::vector<Buffer> operands_;
   Buffer result_;

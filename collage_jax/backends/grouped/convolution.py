@@ -54,6 +54,7 @@ class Convolution:
     summand: Value | None = None
     low: float = -inf
     high: float = inf
+    gate: Value | None = None  # where it is not positive, the result is 0
 
     @property
     def label(self) -> str:
@@ -62,7 +63,7 @@ class Convolution:
     @property
     def tail(self) -> tuple[Value, ...]:
         """Operands of what follows."""
-        return tuple(v for v in (self.bias, self.summand) if v is not None)
+        return tuple(v for v in (self.bias, self.summand, self.gate) if v is not None)
 
     @property
     def is_bounded(self) -> bool:
@@ -88,6 +89,7 @@ class Convolution:
 
     def _tail(self) -> str:
         flags = f"bias={int(self.bias is not None)} add={int(self.summand is not None)}"
+        flags += " gate=1" if self.gate is not None else ""
         return f"{flags} low={self.low!r} high={self.high!r}"
 
 

@@ -64,7 +64,7 @@ def prepared_separable(
 def _packed_depthwise(conv: Convolution, weights: Any, version: str) -> Any:
     size = prod(conv.kernel) * -(-conv.src[-1] // BLOCK) * BLOCK
     pack = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((size,), jnp.float32))
-    alone = replace(conv, dst=(*conv.dst[:-1], conv.src[-1]), bias=None, summand=None, low=-inf, high=inf)
+    alone = replace(conv, dst=(*conv.dst[:-1], conv.src[-1]), bias=None, summand=None, gate=None, low=-inf, high=inf)
     return pack(jnp.transpose(weights, conv.weights_axes), spec=f"op=pack {alone.spec(packed=True)}", version=version)
 
 

@@ -1,9 +1,10 @@
-"""What is done in the same call: ReLU before a convolution; after it a pointwise one, bias, another tensor, bounds."""
+"""What is done in the same call: ReLU before a convolution; then a pointwise one, bias, a tensor, bounds, a gate."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ...graph.gates import gate
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, vector
 from ..own_kernels import bounds
@@ -26,11 +27,15 @@ def preceded(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | N
 def extend(graph: Graph, conv: Convolution, inside: Inside) -> Convolution | None:
     """``conv`` with the one node that reads its result, or None if it cannot be. ``inside`` bounds the region."""
     node = graph.only_user(conv.result)
-    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or conv.is_bounded:
+    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or conv.gate is not None:
         return None
     if node.op == "conv_general_dilated":
-        return _separable(conv, node)
+        return None if conv.is_bounded else _separable(conv, node)
     if node.out.shape != conv.result.shape or node.out.dtype != conv.result.dtype:
+        return None
+    if conv.pointwise is None and (gated := gate(graph, node, conv.result, inside)) is not None:
+        return conv.followed_by("gate", (*gated[1], node), gate=gated[0])
+    if conv.is_bounded:
         return None
     if (found := bounds(node, conv.result)) is not None:
         label, low, high = found

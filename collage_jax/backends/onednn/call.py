@@ -48,8 +48,8 @@ class Call:
     named there. ``groups`` gives for each logical dimension of ``dst`` the axes of ``result``, the value that the call
     makes. ``bias_dim`` is the logical dimension a bias may lie along. ``fuses``: post-ops may follow. ``guarded``: the
     library drops NaN and infinities, so that the call may only be made on a finite source.
-    ``finish``: bounds put on the result, or a function of it, after everything else; NaN kept. ``joins``: see
-    ``NativeCall``.
+    ``finish``: bounds put on the result, or a function of it, after everything else; NaN kept. ``gate``, in place of
+    one: the result is 0 where that is not positive. ``joins``: see ``NativeCall``.
     """
 
     op: str
@@ -68,6 +68,7 @@ class Call:
     guarded: bool = False
     post: tuple[PostOp, ...] = ()
     finish: Bounds | Gelu | None = None
+    gate: Operand | None = None
     joins: tuple[int, ...] = ()
 
     @property
@@ -85,6 +86,7 @@ class Call:
         fixed += [operand for operand in (self.weights, self.bias) if operand is not None]
         binary = [p.operand for p in self.post if p.kind == "binary" and p.operand is not None]
         last = [self.sum.operand] if self.sum is not None and self.sum.operand is not None else []
+        last += [self.gate] if self.gate is not None else []
         return (*fixed, *self.statistics, *binary, *last)
 
     def followed_by(self, label: str, nodes: tuple[Node, ...], *post: PostOp) -> Call:
@@ -94,6 +96,8 @@ class Call:
 
     def unfinished(self) -> Call | None:
         """This call with its finish made a post-op, so that more can follow; None if there is no exact one."""
+        if self.gate is not None:
+            return None
         if self.finish is None:
             return self
         if self.finish != (0.0, inf):
@@ -142,7 +146,9 @@ def _tokens(call: Call, weights: str, inner: bool) -> Iterator[str]:
         yield "inner=any"
     if call.post:
         yield "post=" + "|".join(p.text() for p in call.post)
-    if isinstance(call.finish, str):
+    if call.gate is not None:
+        yield "finish=gate"
+    elif isinstance(call.finish, str):
         yield f"finish={call.finish}"
     elif call.finish is not None:
         yield f"finish=clip:{call.finish[0]!r}:{call.finish[1]!r}"

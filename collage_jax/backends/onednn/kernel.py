@@ -66,10 +66,11 @@ def _native(choice: Choice, operands: Sequence[NativeOperand]) -> NativeCall:
     result = jax.ShapeDtypeStruct(choice.call.result.shape, choice.call.result.dtype)
     aliases: tuple[tuple[int, int], ...] = ()
     if choice.call.sum is not None:
-        # The residual comes last and is summed into, so its buffer becomes the result's where XLA can spare it.
-        *others, summed = operands
-        operands = [*others, _shaped(summed, choice.call.sum, result.shape)]
-        aliases = ((len(others), 0),)
+        # The residual is summed into, so its buffer becomes the result's where XLA can spare it.
+        at = next(i for i, operand in enumerate(choice.call.operands) if operand is choice.call.sum.operand)
+        operands = [*operands]
+        operands[at] = _shaped(operands[at], choice.call.sum, result.shape)
+        aliases = ((at, 0),)
     return NativeCall(
         TARGET, choice.spec, choice.version, tuple(operands), result, STEP, aliases, joins=choice.call.joins
     )

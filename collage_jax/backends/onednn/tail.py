@@ -16,6 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from ...graph.gates import gate
 from ...graph.ir import Constant, Graph, Node, Value
 from .activations import Eltwise, activation, bounds, is_erf_gelu, text, with_scalar
 from .call import Call, Operand, PostOp
@@ -37,12 +38,14 @@ def extend(graph: Graph, call: Call, inside: Inside) -> Call | None:
     node = graph.only_user(call.result)
     if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or not call.fuses:
         return None
-    if len(call.post) >= _MOST_POST_OPS:
+    if len(call.post) >= _MOST_POST_OPS or call.gate is not None:
         return None
     if node.op == "convert_element_type":
         return _narrowed(call, node)
     if node.out.shape != call.result.shape or node.out.dtype != call.result.dtype:
         return None
+    if (gated := gate(graph, node, call.result, inside)) is not None:
+        return _gated(call, node, *gated)
     bounded = _bounded(graph, call, node, inside)
     base = call.unfinished()
     if bounded is not None or base is None:
@@ -73,6 +76,14 @@ def _bounded(graph: Graph, call: Call, node: Node, inside: Inside) -> Call | Non
     nodes = (*dict.fromkeys(n for view in views for n in view.nodes), node)
     label = "relu" if limits == (0.0, inf) else node.op
     return replace(call.followed_by(label, nodes), finish=(low, high))
+
+
+def _gated(call: Call, node: Node, by: Value, nodes: tuple[Node, ...]) -> Call | None:
+    """``call`` with a gate at the end."""
+    if call.finish is not None or call.gate is not None or call.dst.dtype != "f32":
+        return None
+    operand = Operand(call.dst, (by,))
+    return replace(call.followed_by("gate", (*nodes, node)), gate=operand)
 
 
 def _eltwise(function: Eltwise) -> PostOp:

@@ -34,7 +34,7 @@ def prepared_kernel(
     weights = product.weights
     held = [v for v in region.entries if v in frozen]
     others = [v for v in region.entries if v not in frozen]
-    read = [v for v in (product.source, product.bias, product.summand) if v is not None]
+    read = (product.source, *product.tail)
     passed = [v for v in held if v in read]
 
     def prepare(*frozen_entries: Any) -> tuple[Any, ...]:
@@ -52,7 +52,7 @@ def _call(product: Product, weights: NativeOperand, values: Sequence[Value], fir
     def operand(value: Value) -> NativeOperand:
         return NativeOperand((first + list(values).index(value),))
 
-    tail = [operand(v) for v in (product.bias, product.summand) if v is not None]
+    tail = [operand(v) for v in product.tail]
     return NativeCall(
         target=TARGET,
         spec=f"op=product {product.spec(packed=first > 0)}",

@@ -33,7 +33,11 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """A product with what follows it, in this order: ``scale``, ``bias``, ``floor``, ``summand``, ``low``, ``high``."""
+    """A product with what follows it.
+
+    In this order: ``scale``, ``bias``, ``floor``, ``summand``, ``low``, ``high``, ``gate``. Where ``gate`` is not
+    positive, the result is 0.
+    """
 
     nodes: tuple[Node, ...]
     labels: tuple[str, ...]
@@ -49,10 +53,16 @@ class Product:
     summand: Value | None = None
     low: float = -inf
     high: float = inf
+    gate: Value | None = None
 
     @property
     def label(self) -> str:
         return "+".join(self.labels)
+
+    @property
+    def tail(self) -> tuple[Value, ...]:
+        """Operands of what follows."""
+        return tuple(v for v in (self.bias, self.summand, self.gate) if v is not None)
 
     @property
     def is_bounded(self) -> bool:
@@ -74,6 +84,7 @@ class Product:
             "weights": _times((self.weights.row, self.weights.column)),
             "bias": int(self.bias is not None),
             "add": int(self.summand is not None),
+            **({"gate": 1} if self.gate is not None else {}),
             **{name: repr(getattr(self, name)) for name in ("scale", "floor", "low", "high")},
             "packed": int(packed),
         }

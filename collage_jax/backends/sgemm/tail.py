@@ -1,4 +1,4 @@
-"""What follows a product and is done before its result is stored: scale, bias, ReLU, another tensor, bounds."""
+"""What follows a product and is done before its result is stored: scale, bias, ReLU, another tensor, bounds, a gate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from math import inf, isfinite, isnan
 
 import numpy as np
 
+from ...graph.gates import gate
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, number, vector
 from ..own_kernels import bounds
@@ -21,12 +22,14 @@ _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float3
 def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
     """``product`` with the one node that reads its result, or None if it cannot be. ``inside`` bounds the region."""
     node = graph.only_user(product.result)
-    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1:
+    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or product.gate is not None:
         return None
     if node.op == "transpose":
         return transposed(product.nodes[0], node) if product.labels == ("dot",) else None
     if node.out.shape != product.result.shape or node.out.dtype != product.result.dtype:
         return None
+    if (gated := gate(graph, node, product.result, inside)) is not None:
+        return product.followed_by("gate", (*gated[1], node), gate=gated[0])
     if (found := bounds(node, product.result)) is not None:
         label, low, high = found
         return _bounded(product, label, (node,), low, high)

@@ -76,6 +76,10 @@ void Step(const Row& row, int64_t first) {
   const Vec::T low = Vec::All(row.tail->low), high = Vec::All(row.tail->high);
   if (row.tail->has_low) each([&](Vec::T sum, int) INLINE_LAMBDA { return Vec::Max(low, sum); });
   if (row.tail->has_high) each([&](Vec::T sum, int) INLINE_LAMBDA { return Vec::Min(high, sum); });
+  if (row.gate != nullptr) {
+    const float* gate = row.gate + first * row.add_pixel;
+    each([&](Vec::T sum, int i) INLINE_LAMBDA { return Vec::Gate(Vec::Load(gate + i * row.add_pixel, lanes), sum); });
+  }
 #pragma GCC unroll 16
   for (int i = 0; i < Pixels; ++i, result += row.pixel)
     row.lanes < Vec::kLanes ? Vec::Store(result, sums[i], lanes) : Vec::Store(result, sums[i]);

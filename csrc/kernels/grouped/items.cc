@@ -64,6 +64,7 @@ void Plan::RunRow(const Arrays& arrays, int64_t channel, int64_t pixel, const fl
   row.tail = &p.tail;
   row.bias = p.bias ? arrays.bias + channel : nullptr;
   row.add = p.add ? arrays.add + pixel * p.channels + channel : nullptr;
+  row.gate = p.gate ? arrays.gate + pixel * p.channels + channel : nullptr;
   row.result = arrays.result + pixel * p.result_row + channel;
   kernels_->convolve(row);
 }

@@ -15,7 +15,8 @@ namespace collage::grouped {
 constexpr int64_t kBlock = 16;   // channels
 constexpr int64_t kLongest = 3;  // taps of a run: their weights stay in registers
 
-// At least `low`, at most `high`. NaN stays NaN.
+// At least `low`, at most `high`. NaN stays NaN. After that the result is 0 where `gate`, if there is one, is not
+// positive.
 struct Tail {
   float low, high;
   bool has_low, has_high;  // else those change nothing
@@ -32,7 +33,7 @@ struct Row {
   int64_t width, lanes;      // results, and channels that there are
   int64_t pixel, add_pixel;  // from one result to the next, from one summand to the next
   const Tail* tail;
-  const float *bias, *add;   // null if there is none
+  const float *bias, *add, *gate;  // null if there is none; the last two lie alike
   float* result;
 };
 

@@ -52,7 +52,8 @@ std::vector<size_t> Plan::OperandBytes() const {
   if (!p.packs) elements.push_back(p.source_size());
   elements.push_back(p.packed && !p.packs ? p.packed_size() : p.weights_size());
   if (p.bias && !p.packs) elements.push_back(p.channels);
-  if (p.add && !p.packs) elements.push_back(p.summand_size());
+  for (bool has : {p.add, p.gate})
+    if (has && !p.packs) elements.push_back(p.summand_size());
   std::vector<size_t> bytes;
   for (int64_t number : elements) bytes.push_back(number * sizeof(float));
   return bytes;
@@ -71,6 +72,7 @@ void Plan::Run(const void* const* operands, void* result) const {
   if (p.packs) return Pack(arrays.weights, static_cast<float*>(result));
   if (p.bias) arrays.bias = next();
   if (p.add) arrays.add = next();
+  if (p.gate) arrays.gate = next();
   arrays.result = static_cast<float*>(result);
 
   const size_t packed_bytes = p.packed ? 0 : AlignUp(p.packed_size() * sizeof(float));

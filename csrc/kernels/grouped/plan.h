@@ -11,13 +11,13 @@
 namespace collage::grouped {
 
 struct Arrays {
-  const float *source, *weights, *bias, *add;  // null where the problem has none; the weights are packed
+  const float *source, *weights, *bias, *add, *gate;  // null where the problem has none; the weights are packed
   float* result;
 };
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "1";  // of the layout of packed weights and of the spec
+  static constexpr std::string_view kVersion = "2";  // of the layout of packed weights and of the spec
 
   explicit Plan(std::string_view spec);
 

@@ -46,6 +46,7 @@ Problem ParseProblem(std::string_view spec) {
   p.result_row = tokens.Row(p.channels);
   RequireSizes(p);
   p.relu = tokens.Flag("relu"), p.bias = tokens.Flag("bias"), p.add = tokens.Flag("add");
+  p.gate = tokens.Has("gate") && tokens.Flag("gate");
   const float low = tokens.Float("low"), high = tokens.Float("high");
   const float infinity = std::numeric_limits<float>::infinity();
   p.tail = {low, high, low != -infinity, high != infinity};

@@ -19,7 +19,7 @@ struct Problem {
   std::array<int64_t, 2> src, dst, kernel, strides, dilation, pads;
   int64_t result_row;  // from a pixel of the result to the next
   bool relu;           // of the source
-  bool bias, add;
+  bool bias, add, gate;
   Tail tail;
   bool packed;      // the weights are given packed
   bool packs;       // packing the weights is all there is to do

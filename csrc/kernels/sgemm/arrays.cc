@@ -11,7 +11,8 @@ std::vector<size_t> Plan::OperandBytes() const {
   if (!p.packs) elements.push_back(p.source_size);
   elements.push_back(p.packed && !p.packs ? p.packed_size() : p.weights_size());
   if (p.bias && !p.packs) elements.push_back(p.columns);
-  if (p.add && !p.packs) elements.push_back(p.summand_size());
+  for (bool has : {p.add, p.gate})
+    if (has && !p.packs) elements.push_back(p.summand_size());
   std::vector<size_t> bytes;
   for (int64_t number : elements) bytes.push_back(number * sizeof(float));
   return bytes;

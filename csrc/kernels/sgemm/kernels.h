@@ -14,7 +14,7 @@ constexpr int64_t kVector = 16;              // columns: a panel has a multiple 
 constexpr int64_t kMostPanel = 2 * kVector;  // columns of a panel at most, whatever the instruction set
 
 // What is done to the sums, in this order: times `scale`, plus bias, at least `floor`, plus `add`, at least `low`, at
-// most `high`. NaN stays NaN.
+// most `high`, 0 where `gate` is not positive. NaN stays NaN.
 struct Tail {
   float scale, floor, low, high;
   bool has_scale, has_floor, has_low, has_high;  // else those change nothing
@@ -33,9 +33,9 @@ struct Task {
   const float* next;     // brought near meanwhile, so many elements for each of `depth` of each step
   int64_t next_elements;
   const Tail* tail;
-  const float *bias, *add;  // null if there is none
+  const float *bias, *add, *gate;  // null if there is none
   float* result;
-  int64_t add_row, result_row;
+  int64_t add_row, result_row;  // that of `add` is that of `gate`
 };
 
 struct Kernels {

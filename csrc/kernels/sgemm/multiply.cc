@@ -37,6 +37,7 @@ void Plan::RunStrip(const Arrays& arrays, Task task, int64_t row, int64_t panel,
     task.columns = std::min(kernels_->panel, p.columns - column);
     task.bias = p.bias ? arrays.bias + column : nullptr;
     task.add = p.add ? arrays.add + row * p.columns + column : nullptr;
+    task.gate = p.gate ? arrays.gate + row * p.columns + column : nullptr;
     task.result = arrays.result + row * p.result_row + column;
     task.next_elements = strips_ > 1 ? next_rows : steps == 1 ? task.width : task.width / steps;
     const float* next = strips_ > 1 ? next_row : b + task.width * p.depth;

@@ -33,6 +33,9 @@ INLINE void Finish(const Task& t, Vec::T (&sums)[Rows][Columns]) {
     ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = sums[i][j] + lanes.Load(add + i * add_row, j); });
   if (t.tail->has_low) ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::Max(low, sums[i][j]); });
   if (t.tail->has_high) ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::Min(high, sums[i][j]); });
+  if (t.gate != nullptr)
+    ForEach<Rows, Columns>(
+        [&](int i, int j) { sums[i][j] = Vec::Gate(lanes.Load(t.gate + i * add_row, j), sums[i][j]); });
   ForEach<Rows, Columns>([&](int i, int j) { lanes.Store(result + i * row, j, sums[i][j]); });
 }
 
@@ -42,8 +45,9 @@ void MultiplyStep(const Task& t) {
   ForEach<Rows, Columns>([&](int i, int j) { sums[i][j] = Vec::All(0); });
   if (t.prefetches) {
     ForEach<Rows, Columns>([&](int i, int j) { __builtin_prefetch(t.result + i * t.result_row + j * Vec::kLanes, 1); });
-    if (t.add != nullptr)
-      ForEach<Rows, Columns>([&](int i, int j) { __builtin_prefetch(t.add + i * t.add_row + j * Vec::kLanes); });
+    for (const float* other : {t.add, t.gate})
+      if (other != nullptr)
+        ForEach<Rows, Columns>([&](int i, int j) { __builtin_prefetch(other + i * t.add_row + j * Vec::kLanes); });
   }
 
   Elements elements(t.a, t.a_row);

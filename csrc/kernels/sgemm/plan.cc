@@ -39,6 +39,7 @@ void Plan::Run(const void* const* operands, void* result) const {
   if (p.packs) return PackAll(arrays.weights, static_cast<float*>(result));
   if (p.bias) arrays.bias = next();
   if (p.add) arrays.add = next();
+  if (p.gate) arrays.gate = next();
   arrays.result = static_cast<float*>(result);
 
   const int64_t each = partial_size_ + copy_size_, packed_size = p.packed ? 0 : p.packed_size();

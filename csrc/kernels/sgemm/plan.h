@@ -12,13 +12,13 @@
 namespace collage::sgemm {
 
 struct Arrays {
-  const float *source, *weights, *bias, *add;  // null where the problem has none
+  const float *source, *weights, *bias, *add, *gate;  // null where the problem has none
   float* result;
 };
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "3";  // of the layout of packed weights and of the spec
+  static constexpr std::string_view kVersion = "4";  // of the layout of packed weights and of the spec
 
   explicit Plan(std::string_view spec);
 

@@ -41,6 +41,7 @@ Problem ParseProblem(std::string_view spec) {
                     std::to_string(p.depth));
   ReadRows(tokens, p);
   p.bias = tokens.Flag("bias"), p.add = tokens.Flag("add");
+  p.gate = tokens.Has("gate") && tokens.Flag("gate");
   const float scale = tokens.Float("scale"), infinity = std::numeric_limits<float>::infinity();
   const float floor = tokens.Float("floor"), low = tokens.Float("low"), high = tokens.Float("high");
   p.tail = {scale, floor, low, high, scale != 1, floor != -infinity, low != -infinity, high != infinity};

@@ -22,7 +22,7 @@ struct Problem {
   int64_t source_size, depth_step;
   int64_t weights_row, weights_column;  // distances in the weights
   int64_t result_row;                   // from a row of the result to the next
-  bool bias, add;
+  bool bias, add, gate;
   Tail tail;
   bool packed;      // the weights are given packed
   bool packs;       // packing the weights is all there is to do

@@ -23,6 +23,7 @@ void MultiplyColumns(const Task& task) {
     t.next += t.depth * t.next_elements;
     t.result += rows * t.result_row;
     if (t.add != nullptr) t.add += rows * t.add_row;
+    if (t.gate != nullptr) t.gate += rows * t.add_row;
   }
 }
 
