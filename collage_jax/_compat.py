@@ -230,19 +230,20 @@ def mend_dispatch(jitted: Any) -> None:
 
 
 class SpreadOverDevices(Detour):
-    """Raised while a program made for one device is compiled for several."""
+    """Raised while a program made for one device of the default platform is compiled for others."""
 
 
 def for_one_device(array: Any) -> Any:
     """``array``; a program that holds it this way raises ``SpreadOverDevices`` when it is compiled for several devices.
 
-    How arguments are spread is known only then, and the partitioner would gather the operands of a foreign call.
+    How arguments are spread is known only then, and the partitioner would gather the operands of a foreign call. It
+    does so for another platform too: that of arguments which were put on the CPU of a process with a GPU, say.
     """
     return _one_device.bind(array)
 
 
 def _lower_one_device(ctx: Any, array: Any) -> list[Any]:
-    if getattr(ctx.module_context.axis_context, "num_devices", 1) > 1:
+    if getattr(ctx.module_context.axis_context, "num_devices", 1) > 1 or not is_for_here(ctx):
         raise SpreadOverDevices
     return [array]
 

@@ -290,3 +290,16 @@ def test_packing_that_fails_leaves_the_product_to_xla(monkeypatch):
     for _ in range(2):
         assert_like_jit(decorated(X, W), layer(X, W))
     assert decorated.placement(X, W).is_xla
+
+
+def test_arguments_on_another_platform_than_the_default_are_xlas(monkeypatch):
+    """On the CPU of a process with a GPU, say: the kernels are for the GPU."""
+    decorated = collage_jax.jit(layer, frozen_argnums=1)
+    decorated(X, W)
+    plain, calls = decorated._plain, []
+    monkeypatch.setattr(decorated, "_plain", lambda *arguments: calls.append(arguments) or plain(*arguments))
+    monkeypatch.setattr("collage_jax._compat.is_for_here", lambda context: False)
+    jax.clear_caches()
+    for x, w in ((X + 1, W), (X + 2, W), (X, 2 * W)):
+        assert_like_jit(decorated(x, w), layer(x, w))
+    assert len(calls) == 3

@@ -29,9 +29,11 @@ from collage_jax import native, target
 from collage_jax.backends import cublas
 from collage_jax.backends.base import Unsupported
 from collage_jax.backends.cublas import BACKEND, CuBLAS
+from collage_jax.backends.cublas import library as loading
 from collage_jax.backends.cublas.library import TARGET
 from collage_jax.gpu import xla_target
 from collage_jax.gpu.device import known
+from collage_jax.gpu.libraries import CUBLASLT, opened
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
@@ -497,8 +499,12 @@ def test_availability(fake, monkeypatch):
 
 
 def test_what_is_missing_is_named(monkeypatch):
-    monkeypatch.setattr(cublas, "opened", lambda library: Unsupported(f"pip install {library.releases[0][1]}"))
+    monkeypatch.setattr(cublas, "load", loading._load.__wrapped__)
+    monkeypatch.setattr(loading, "opened", lambda library: Unsupported(f"pip install {library.releases[0][1]}"))
     assert "nvidia-cublas" in BACKEND.missing().reason
+    monkeypatch.setattr(loading, "opened", lambda library: "libcublasLt.so.13")
+    monkeypatch.setattr(loading, "EXTENSION", "_not_built")
+    assert "its extension cannot be imported" in BACKEND.missing().reason
 
 
 # --- algorithms -------------------------------------------------------------------------------------------------------
@@ -705,7 +711,7 @@ def test_programs_are_compiled_for_gpus_that_are_not_here(module):
     """With the real library where its wheel is installed: it accepts the descriptions, which takes no GPU."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     with target.aiming_at(known("sm_90")):
-        if isinstance(reason := cublas.opened(cublas.CUBLASLT), Unsupported):
+        if isinstance(reason := opened(CUBLASLT), Unsupported):
             pytest.skip(reason.reason)
     command = [sys.executable, "-c", textwrap.dedent(CHILD)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

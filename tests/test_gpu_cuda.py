@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cuda_on_host import Recorder, on_host
+from cuda_on_host import on_host, the_driver
 from cuda_on_host.sources import ROW_SOFTMAX, ROW_SUMS, SCALE_BIAS_RELU, TRANSPOSE
 
 import collage_jax
@@ -61,19 +61,10 @@ def _table():
         register(kernel)
 
 
-@pytest.fixture(scope="module")
-def _driver(tmp_path_factory):
-    """The only driver that this process ever has; the targets also for arrays of the host."""
-    recorder = Recorder(tmp_path_factory.mktemp("driver"))
-    cuda.open_driver(str(recorder.path))
-    native.register(cuda.host)
-    return recorder
-
-
 @pytest.fixture
-def driver(_driver):
-    _driver.reset()
-    return _driver
+def driver():
+    the_driver().reset()
+    return the_driver()
 
 
 def is_matrix(match):
@@ -169,6 +160,9 @@ def test_the_real_raw_kernel_is_one():
         ({"source": 3}, TypeError, "a source is CUDA C.. as a text, a cupy.RawKernel with code, or compiled bytes"),
         ({"source": types.SimpleNamespace(code=None, name="k", options=())}, TypeError, "a source is CUDA"),
         ({"source": b"compiled", "options": ["-DN=1"]}, ValueError, "this is compiled: leave -DN=1 out"),
+        ({"options": "-DN=1"}, TypeError, r"options are a list of texts, got '-DN=1'; write options=\["),
+        ({"options": [3]}, TypeError, "options are a list of texts, got .3."),
+        ({"options": ["-arch=sm_75"]}, ValueError, "for the GPU that is placed for, got '-arch=sm_75'; leave it out"),
         ({"name": None}, ValueError, "which function of the source is the kernel. pass name="),
         ({"grid": None}, TypeError, "pass grid=... and block=..."),
         ({"grid": 2.5}, TypeError, "`grid` is in whole numbers, got 2.5; divide with //"),
@@ -235,6 +229,13 @@ def test_it_is_there_with_a_kernel_that_can_be_compiled(monkeypatch):
     assert BACKEND.available() == BACKEND.missing() == lacks
     scale_bias_relu(IMAGE)
     assert BACKEND.available() is None
+
+
+def test_the_target_is_known_where_no_kernel_is(monkeypatch):
+    """A process that runs what another one made has none to register."""
+    asked = []
+    monkeypatch.setitem(BACKEND.available.__globals__, "load", lambda: asked.append(True) or cuda)
+    assert "no kernel was registered" in BACKEND.available().reason and asked
 
 
 def test_without_nvrtc_the_refusal_names_the_wheel():
@@ -348,6 +349,15 @@ def test_an_image_is_loaded_once_and_a_kernel_once_on_each_device(driver):
     jax.block_until_ready(jax.jit(lambda x: run(x)[0] + 1)(X))
     assert (driver.count("launches"), driver.count("loads"), driver.count("functions")) == (5, 1, 2)
     assert driver.count("granted") == 100 << 10
+
+
+def test_a_kernel_may_have_what_dynamic_shared_memory_it_asks_for(driver):
+    """A little may be too much without: what is there by itself is shared with what the source declares."""
+    driver.knows("row_softmax", [8, 8, 4])
+    for shared, granted in ((4 * 32, 4 * 32), (40 << 10, 40 << 10), (4 * 32, 40 << 10)):
+        row_softmax(b"an image with shared memory of its own", shared=shared)
+        jax.block_until_ready(jax.jit(emitted(jax.nn.softmax, X))(X))
+        assert (driver.launches[-1].shared, driver.count("granted")) == (shared, granted)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import io_callback
 
 import collage_jax
 from collage_jax import Estimated, Failed, Measured, PreparedKernel, Unsupported, lower_for
@@ -176,6 +177,17 @@ def test_a_decorated_function_inside_is_placed_with_the_whole(registered, no_com
     assert lowered.placement.counts()["called"] == 1
 
 
+def test_traces_of_the_program_itself_are_others(no_compiler):
+    """In those, decorated functions are placed by themselves."""
+    inner = collage_jax.jit(lambda x: jnp.tanh(x) * 2)
+
+    def outer(x):
+        return inner(x) + 1
+
+    lower_for(outer, X, backends=[])
+    assert "collage_jax_placed" in str(jax.jit(outer).trace(X).jaxpr)
+
+
 def test_without_a_backend_xla_has_it_all(no_compiler):
     lowered = lower_for(network, W, X, backends=[])
     assert lowered.placement.is_xla and not lowered.custom_calls()
@@ -223,6 +235,31 @@ def test_backends_are_checked_as_by_jit():
         lower_for(network, W, X, backends=["nobody"])
     with pytest.raises(TypeError, match=r"write \['xla'\]"):
         lower_for(network, W, X, backends="xla")
+
+
+@pytest.mark.parametrize("call", ["pure_callback", "io_callback", "debug_callback", "debug_print"])
+def test_what_calls_python_back_is_told(call):
+    def fun(x):
+        if call == "pure_callback":
+            return jax.pure_callback(np.sin, x, x)
+        if call == "io_callback":
+            return io_callback(np.sin, x, x)
+        jax.debug.print("{}", x) if call == "debug_print" else jax.debug.callback(print, x)
+        return x
+
+    with pytest.raises(ValueError, match=r"call Python back .* got one with (debug|io|pure)_.*; leave it out"):
+        lower_for(jax.jit(fun), X)
+
+
+def test_a_compiler_that_does_not_start_is_told_with_the_remedy(monkeypatch):
+    def topology(description):
+        raise NotImplementedError("topology not implemented for cuda")
+
+    monkeypatch.setattr("collage_jax._compat.cuda_topology", topology)
+    for module in ("collage_jax.gpu.xla_target", "collage_jax.deviceless.lowering"):
+        monkeypatch.setattr(f"{module}.why_not", lambda: None)
+    with pytest.raises(RuntimeError, match=r"does not start .*topology not implemented.* set JAX_PLATFORMS=cpu"):
+        lower_for(network, W, X)
 
 
 def test_what_is_no_function_is_told():

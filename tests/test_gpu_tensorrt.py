@@ -552,6 +552,15 @@ class TestKeeping:
         engines._built.clear()
         assert engines.stored(name) is not None
 
+    def test_the_file_of_another_engine_is_built_again(self, builds, region, folder):
+        with target.aiming_at(A100):
+            other = whole(lambda x: jnp.tanh(x) * 3.0, normal(3, 5))
+        (name, _), (its_name, its_plan) = (engines.engine_of(RTX, 80, each) for each in (region, other))
+        engines.path_of(its_name).replace(engines.path_of(name))
+        engines._built.clear()
+        assert engines.stored(name) is None and engines.engine_of(RTX, 80, region)[1] != its_plan
+        assert len(builds) == 3
+
     def test_a_folder_that_cannot_be_written_costs_nothing_else(self, builds, region, monkeypatch, tmp_path):
         blocked = tmp_path / "file"
         blocked.write_text("")
@@ -712,6 +721,12 @@ def test_without_a_package_everything_is_refused_by_its_name(monkeypatch):
         assert isinstance(BACKEND.supports(region), Unsupported)
         with pytest.raises(ValueError, match="TensorRT is not installed"):
             BACKEND.emit(region)
+
+
+def test_an_extension_that_is_not_there_is_missing(monkeypatch):
+    monkeypatch.setattr(library, "_spec", lambda name: True)
+    monkeypatch.setattr(execution, "load", lambda: Unsupported("its extension cannot be imported"))
+    assert BACKEND.missing() == Unsupported("its extension cannot be imported")
 
 
 def test_a_package_that_does_not_import_is_a_reason(monkeypatch, tmp_path):

@@ -59,8 +59,9 @@ def unregister_backend(name: str) -> None:
 
 
 def is_builtin(name: str) -> bool:
-    """True if the backend called ``name`` came with the library."""
-    return name in discovery.builtin()
+    """True if the backend called ``name``, or the one that it is another form of, came with the library."""
+    known = discovery.builtin()
+    return name in known or any(form.name == name for backend in known.values() for form in backend.forms())
 
 
 def portable() -> tuple[dict[str, Backend], dict[str, Any]]:
@@ -143,6 +144,22 @@ def usable(names: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
     """
     chosen = [get(n) for n in names] if names is not None else list(_known().values())
     reasons = {b.name: why_unavailable(b) for b in chosen if b.name != REFERENCE}
-    found = [b for b in chosen if b.name != REFERENCE and reasons[b.name] is None]
-    good = [form for b in found for form in (b, *(b.forms() if target.current().is_here else ()))]
+    good: list[Backend] = []
+    for backend in chosen:
+        if backend.name == REFERENCE or reasons[backend.name] is not None:
+            continue
+        try:
+            good += (backend, *(_forms(backend) if target.current().is_here else ()))
+        except FAULTS as error:
+            reasons[backend.name] = f"`forms` failed: {told(error)}"
     return good, {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _forms(backend: Backend) -> Sequence[Backend]:
+    """The other forms of ``backend``; ``ValueError`` if one has not its name and a number, by which forms are told."""
+    forms = backend.forms()
+    for form in forms:
+        discovery.check(form)
+        if not form.name.startswith(f"{backend.name}@"):
+            raise ValueError(f"a form of {backend.name!r} is called {form.name!r}; write {backend.name + '@1'!r}")
+    return forms

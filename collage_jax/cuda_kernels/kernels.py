@@ -134,7 +134,7 @@ def cuda_kernel(
         return decorate
     if grid is None or block is None:
         raise TypeError("a kernel needs the numbers of its blocks and threads: pass grid=... and block=...")
-    body, own_name = _source(source, tuple(options))
+    body, own_name = _source(source, _checked(options))
     if not (called := name or own_name):
         raise ValueError('which function of the source is the kernel? pass name=..., as in its extern "C" __global__')
     return add(body, called, Sizes(grid, block, shared, scalars))
@@ -172,6 +172,15 @@ def _source(given: Any, options: tuple[str, ...]) -> tuple[CudaSource, str | Non
     if isinstance(code, str) and isinstance(name, str):
         return CudaSource(code, (*(flags or ()), *options)), name
     raise TypeError(f"a source is CUDA C++ as a text, a cupy.RawKernel with code, or compiled bytes, got {given!r}")
+
+
+def _checked(options: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(options, str) or not all(isinstance(option, str) for option in options):
+        raise TypeError(f"options are a list of texts, got {options!r}; write options=['--use_fast_math']")
+    for option in options:
+        if option.startswith(("--gpu-architecture", "-arch")):
+            raise ValueError(f"a kernel is compiled for the GPU that is placed for, got {option!r}; leave it out")
+    return tuple(options)
 
 
 def _text_of(body: Any) -> list[str]:

@@ -13,7 +13,7 @@ from ..api import checked_argnums, checked_backends
 from ..candidates import Candidate
 from ..costs import told
 from ..gpu.device import GpuDevice, known
-from ..gpu.xla_target import why_not
+from ..gpu.xla_target import sharding_on, why_not
 from ..lowering import Lowered, lower
 from ..placement import Placement
 from ..plan import Plan
@@ -23,7 +23,7 @@ from ..target import aiming_at
 from ..within import as_a_whole, whole
 from .placing import Placing
 from .program import GpuProgram, shape_of
-from .tracing import callable_of
+from .tracing import apart, callable_of, check_callbacks
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +103,7 @@ def lower_for(
 
     Raises:
       TypeError, ValueError: for arguments outside these rules, naming the rule, the value and the remedy.
+      RuntimeError: if XLA's compiler for CUDA is installed and does not start.
     """
     if not callable(fun):
         raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
@@ -112,9 +113,12 @@ def lower_for(
     if roles.frozen:
         args, kwargs = roles.positional(args, kwargs)
     _check_arrays(roles.dynamic(args, kwargs))
+    if why_not() is None:
+        sharding_on(gpu)
     with aiming_at(gpu):
         with as_a_whole():
-            traced = jax.jit(fun, inline=True, static_argnums=static_argnums).trace(*args, **kwargs)
+            traced = jax.jit(apart(fun), inline=True, static_argnums=static_argnums).trace(*args, **kwargs)
+        check_callbacks(traced.jaxpr)
         problem = problem_of(traced.jaxpr, roles.frozen_leaves(args))
         placing = Placing(problem, gpu, names)
         while True:

@@ -1,7 +1,8 @@
-"""Kernels traced one at a time as they will be lowered, so that those that cannot be are found."""
+"""Functions traced to be placed; kernels traced one at a time as they will be lowered, to find those that cannot be."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,31 @@ import jax
 from ..backends.base import Backend
 from ..candidates import Candidate
 from ..costs import FAULTS, told
+from ..graph.contents import equations
 from .program import shape_of
+
+#: What calls Python back. To lower it JAX asks the device, which is not here.
+CALLBACKS = ("pure_callback", "io_callback", "debug_callback", "debug_print")
+
+
+def apart(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """``fun`` as another function: JAX keeps traces by function, and in this one nothing is placed by itself."""
+
+    @functools.wraps(fun, updated=())
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return fun(*args, **kwargs)
+
+    return called
+
+
+def check_callbacks(closed: Any) -> None:
+    """``ValueError`` for a closed jaxpr that calls Python back."""
+    found = next((eqn.primitive.name for eqn in equations(closed) if eqn.primitive.name in CALLBACKS), None)
+    if found is not None:
+        raise ValueError(
+            f"functions that call Python back can be lowered where their device is, got one with {found}; leave it out "
+            "of what is placed for a GPU that is not here"
+        )
 
 
 def callable_of(candidate: Candidate, backend: Backend) -> Callable[..., list[Any]]:

@@ -66,8 +66,15 @@ dnn_version_info {{ major: {_CUDNN[0]} minor: {_CUDNN[1]} }}
 def sharding_on(device: GpuDevice) -> Any:
     """The sharding of an array that lies on one ``device``, which programs can be compiled for but not run on.
 
-    Raises ``RuntimeError`` naming the packages where XLA's compiler for CUDA is missing.
+    Raises ``RuntimeError`` naming the packages where XLA's compiler for CUDA is missing, or why it does not start.
     """
     if (reason := why_not()) is not None:
         raise RuntimeError(reason)
-    return jax.sharding.SingleDeviceSharding(_compat.cuda_topology(text(device)).devices[0])
+    try:
+        topology = _compat.cuda_topology(text(device))
+    except Exception as error:  # JAX has told the reason on standard error
+        raise RuntimeError(
+            f"XLA's compiler for CUDA is installed and does not start ({type(error).__name__}: {error}); where there "
+            "is no GPU, set JAX_PLATFORMS=cpu before JAX starts, or it gives the plugin up"
+        ) from error
+    return jax.sharding.SingleDeviceSharding(topology.devices[0])

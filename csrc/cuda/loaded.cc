@@ -8,8 +8,6 @@
 namespace collage::cuda {
 namespace {
 
-constexpr unsigned kSharedForAll = 48 * 1024;  // more than this a kernel must be allowed
-
 // Never destroyed, and no image is ever unloaded: the driver may be gone before XLA's last program is.
 struct Table {
   std::mutex mutex;
@@ -37,7 +35,8 @@ Function Loaded::OnThisDevice(const Driver& driver, unsigned shared) {
   if (context == nullptr) throw std::runtime_error("kernel " + name_ + " needs a current CUDA context: there is none");
   std::lock_guard<std::mutex> lock(mutex_);
   Place& place = PlaceOf(driver, context);
-  if (shared > std::max(place.shared, kSharedForAll)) {
+  // Without leave it is 48 KiB, less what the kernel has for itself, which nothing here knows.
+  if (shared > place.shared) {
     Check(driver, driver.cuFuncSetAttribute(place.function, kMaxDynamicShared, static_cast<int>(shared)),
           "giving kernel " + name_ + " " + std::to_string(shared) + " bytes of shared memory");
     place.shared = shared;

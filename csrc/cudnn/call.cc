@@ -14,25 +14,10 @@ int64_t WorkspaceBytes(ffi::RemainingRets& results) {
 
 }  // namespace
 
-void State::Prepare(int device, int64_t workspace) {
+Plan& State::On(int device, int64_t workspace) {
   std::lock_guard<std::mutex> lock(lock_);
-  const auto first = plans_.lower_bound({device, nullptr});
-  if (waiting_.count(device) || (first != plans_.end() && first->first.first == device)) return;
-  waiting_[device] = std::make_unique<Plan>(spec, engine, workspace);
-}
-
-Plan& State::On(int device, void* stream, int64_t workspace) {
-  std::lock_guard<std::mutex> lock(lock_);
-  std::unique_ptr<Plan>& plan = plans_[{device, stream}];
-  if (!plan) {
-    const auto ready = waiting_.find(device);
-    if (ready != waiting_.end()) {
-      plan = std::move(ready->second);
-      waiting_.erase(ready);
-    } else {
-      plan = std::make_unique<Plan>(spec, engine, workspace);
-    }
-  }
+  std::unique_ptr<Plan>& plan = plans_[device];
+  if (!plan) plan = std::make_unique<Plan>(spec, engine, workspace, device);
   return *plan;
 }
 
@@ -51,7 +36,7 @@ ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view spec, std::str
 }
 
 ffi::Error Initialize(int device, State* state, ffi::RemainingArgs, ffi::RemainingRets results, ffi::Dictionary) {
-  return Guarded([&] { state->Prepare(device, WorkspaceBytes(results)); });
+  return Guarded([&] { state->On(device, WorkspaceBytes(results)); });
 }
 
 ffi::Error Execute(int device, void* stream, State* state, ffi::RemainingArgs arguments, ffi::RemainingRets results,
@@ -62,7 +47,7 @@ ffi::Error Execute(int device, void* stream, State* state, ffi::RemainingArgs ar
     for (size_t i = 0; i < results.size(); ++i) pointers.push_back((*results.get<ffi::AnyBuffer>(i))->untyped_data());
     void* workspace = pointers.back();
     pointers.pop_back();
-    state->On(device, stream, WorkspaceBytes(results)).Run(stream, pointers, workspace);
+    state->On(device, WorkspaceBytes(results)).Run(stream, pointers, workspace);
   });
 }
 

@@ -6,7 +6,6 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "../ffi_state.h"
 #include "graph.h"
@@ -15,17 +14,14 @@ namespace collage::cudnn {
 
 struct State final : FfiState<State> {
   std::string spec, engine;
-  size_t arrays = 0;  // operands and results
 
-  // One plan for each device and stream, since a handle of cuDNN belongs to both.
-  Plan& On(int device, void* stream, int64_t workspace);
-  // Makes sure that the first call on `device` need not build a plan.
-  void Prepare(int device, int64_t workspace);
+  // The plan on `device`, built where it is asked for first: in the initialize stage, for nothing may be built or loaded
+  // while calls are recorded into a command buffer. It serves every stream.
+  Plan& On(int device, int64_t workspace);
 
  private:
   std::mutex lock_;
-  std::map<int, std::unique_ptr<Plan>> waiting_;
-  std::map<std::pair<int, void*>, std::unique_ptr<Plan>> plans_;
+  std::map<int, std::unique_ptr<Plan>> plans_;
 };
 
 ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view spec, std::string_view device, int64_t sm,

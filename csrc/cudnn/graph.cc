@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <unordered_map>
@@ -73,24 +74,36 @@ std::vector<Engine> Engines(std::string_view spec, const Device& device, int mos
 
 void Build(std::string_view spec, const Device& device) { Check(Judged(spec, device)->build_plans()); }
 
-struct Plan::Built {
+// Never destroyed: at the end of the process the driver may be gone already.
+struct Handle {
   cudnnHandle_t handle = nullptr;
-  std::unique_ptr<Graph> graph;
-  std::mutex running;
-
-  ~Built() {
-    if (handle != nullptr) fe::detail::destroy_handle(handle);
-  }
+  std::mutex mutex;
 };
 
-Plan::Plan(std::string_view spec, const std::string& engine, int64_t workspace) : built_(std::make_unique<Built>()) {
-  const auto status = fe::detail::create_handle(&built_->handle);
-  if (status != CUDNN_STATUS_SUCCESS)
-    throw std::runtime_error(std::string("cuDNN cannot be used here: ") + fe::detail::get_error_string(status));
-  built_->graph = Parse(spec);
+Handle& HandleOf(int device) {
+  static std::mutex mutex;
+  static auto& handles = *new std::map<int, Handle>;
+  std::lock_guard<std::mutex> lock(mutex);
+  Handle& found = handles[device];
+  if (found.handle == nullptr) {
+    const auto status = fe::detail::create_handle(&found.handle);
+    if (status != CUDNN_STATUS_SUCCESS)
+      throw std::runtime_error(std::string("cuDNN cannot be used here: ") + fe::detail::get_error_string(status));
+  }
+  return found;
+}
+
+struct Plan::Built {
+  Handle& handle;
+  std::unique_ptr<Graph> graph;
+};
+
+Plan::Plan(std::string_view spec, const std::string& engine, int64_t workspace, int device)
+    : built_(new Built{HandleOf(device), Parse(spec)}) {
   Graph& graph = *built_->graph;
+  std::lock_guard<std::mutex> lock(built_->handle.mutex);
   Check(graph.validate());
-  Check(graph.build_operation_graph(built_->handle));
+  Check(graph.build_operation_graph(built_->handle.handle));
   Check(graph.create_execution_plans(kHeuristics));
   graph.deselect_workspace_greater_than(workspace);
   const int64_t count = graph.get_execution_plan_count();
@@ -109,12 +122,16 @@ Plan::Plan(std::string_view spec, const std::string& engine, int64_t workspace) 
 Plan::~Plan() = default;
 
 void Plan::Run(void* stream, const std::vector<void*>& pointers, void* workspace) {
+  const std::vector<int64_t>& uids = built_->graph->uids;
+  if (pointers.size() != uids.size())
+    throw std::runtime_error("the graph has " + std::to_string(uids.size()) + " operands and results, got " +
+                             std::to_string(pointers.size()));
   std::unordered_map<int64_t, void*> arrays;
-  for (size_t i = 0; i < pointers.size(); ++i) arrays[built_->graph->uids[i]] = pointers[i];
-  std::lock_guard<std::mutex> lock(built_->running);
-  if (fe::detail::set_stream(built_->handle, static_cast<cudaStream_t>(stream)) != CUDNN_STATUS_SUCCESS)
+  for (size_t i = 0; i < pointers.size(); ++i) arrays[uids[i]] = pointers[i];
+  std::lock_guard<std::mutex> lock(built_->handle.mutex);
+  if (fe::detail::set_stream(built_->handle.handle, static_cast<cudaStream_t>(stream)) != CUDNN_STATUS_SUCCESS)
     throw std::runtime_error("cuDNN does not take XLA's stream");
-  Check(built_->graph->execute(built_->handle, arrays, workspace));
+  Check(built_->graph->execute(built_->handle.handle, arrays, workspace));
 }
 
 }  // namespace collage::cudnn

@@ -40,12 +40,13 @@ std::vector<Engine> Engines(std::string_view spec, const Device& device, int mos
 // Builds the plan of the first of them as far as that goes without a driver.
 void Build(std::string_view spec, const Device& device);
 
-// A graph with a plan, on the GPU that is current in the calling thread. Runs of one object must follow one another.
+// A graph with a plan on `device`, which is current in the calling thread. All plans on a device share a handle of
+// cuDNN's, so that they are put on their streams one after another, whatever thread asks.
 class Plan {
  public:
   // `engine` is the name of one of the Engines; a plan with the same settings is looked for, then any that needs no more
   // than `workspace` bytes.
-  Plan(std::string_view spec, const std::string& engine, int64_t workspace);
+  Plan(std::string_view spec, const std::string& engine, int64_t workspace, int device);
   ~Plan();
 
   // `pointers` are those of operands, then results, in the order in which the text has them.

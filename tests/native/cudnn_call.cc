@@ -32,8 +32,10 @@ struct Plan::Built {
   int64_t workspace;
 };
 
-Plan::Plan(std::string_view spec, const std::string& engine, int64_t workspace) : built_(new Built{workspace}) {
-  Record("plan " + std::string(spec) + " on " + engine + " in " + std::to_string(workspace));
+Plan::Plan(std::string_view spec, const std::string& engine, int64_t workspace, int device)
+    : built_(new Built{workspace}) {
+  Record("plan " + std::string(spec) + " on " + engine + " in " + std::to_string(workspace) + " of device " +
+         std::to_string(device));
 }
 
 Plan::~Plan() = default;

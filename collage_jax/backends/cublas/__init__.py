@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import target
 from ...gpu.device import GpuDevice
-from ...gpu.libraries import CUBLASLT, driver_missing, opened
+from ...gpu.libraries import driver_missing
 from ...graph.ir import Graph, Node
 from ...graph.region import Region
 from ..base import Backend, Proposal, Unsupported
@@ -47,8 +47,8 @@ class CuBLAS(Backend):
         return None if reason is None else Unsupported(reason)
 
     def missing(self) -> Unsupported | None:
-        path = opened(CUBLASLT)
-        return path if isinstance(path, Unsupported) else None
+        module = load()
+        return module if isinstance(module, Unsupported) else None
 
     def version(self) -> str:
         module = load()

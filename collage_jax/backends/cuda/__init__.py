@@ -37,11 +37,11 @@ class Cuda(Backend):
     platforms = ("gpu",)
 
     def available(self) -> Unsupported | None:
-        if not registered():
-            return Unsupported("no kernel was registered; use collage_jax.cuda_kernel")
-        module = load()
+        module = load()  # in any case, for programs from other processes, which hold their kernels themselves
         if isinstance(module, Unsupported):
             return module
+        if not registered():
+            return Unsupported("no kernel was registered; use collage_jax.cuda_kernel")
         lacks = [_lacks(kernel) for kernel in registered()]
         return lacks[0] if all(isinstance(lack, Unsupported) for lack in lacks) else None
 

@@ -41,7 +41,9 @@ class TensorRT(Backend):
         return trampoline if isinstance(trampoline, Unsupported) else None
 
     def missing(self) -> Unsupported | None:
-        return library.missing()
+        lacking = library.missing()
+        trampoline = execution.load() if lacking is None else lacking
+        return trampoline if isinstance(trampoline, Unsupported) else None
 
     def version(self) -> str:
         found = library.for_target()

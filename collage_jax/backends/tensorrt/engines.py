@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from ... import target
 from ...config import config
 from ...database.location import cache_directory
 from ...graph.canonical import region_text
@@ -31,7 +32,11 @@ _built: dict[str, bytes] = {}
 
 def name_of(library: Library, sm: int, region: Region) -> str:
     """Where the engine for ``region`` is known: the package, the GPU, and a hash of these and of what is computed."""
-    made_from = "\n".join((library.name, library.version, f"sm_{sm}", source_version(), region_text(region)))
+    # TensorRT proper builds on the GPU at hand, and for that model.
+    gpu = target.current().gpu
+    model = "" if library.builds_ahead or gpu is None else gpu.name
+    parts = (library.name, library.version, f"sm_{sm}", model, source_version(), region_text(region))
+    made_from = "\n".join(parts)
     return f"{library.name}/sm_{sm}/{_DIGEST(made_from.encode()).hexdigest()[:32]}"
 
 
@@ -61,14 +66,14 @@ def stored(name: str) -> bytes | None:
         return None
     size = _DIGEST().digest_size
     digest, plan = content[:size], content[size:]
-    if _DIGEST(plan).digest() != digest:
+    if _digest(name, plan) != digest:
         return None
     with _lock:
         return _built.setdefault(name, plan)
 
 
 def path_of(name: str) -> Path | None:
-    """The file of the engine: a digest, then the engine. None if nothing is kept on disk."""
+    """The file of the engine: a digest of its name and itself, then the engine. None if nothing is kept on disk."""
     directory = cache_directory(config.cache_dir)
     return None if directory is None else directory / _FOLDER / f"{name.replace('/', '-')}.engine"
 
@@ -101,6 +106,11 @@ def source_version() -> str:
     return code.hexdigest()[:12]
 
 
+def _digest(name: str, plan: bytes) -> bytes:
+    """Another one for the file of another engine, so that none is taken for this one."""
+    return _DIGEST(name.encode() + plan).digest()
+
+
 def _write(name: str, plan: bytes) -> None:
     """All or nothing, beside what other processes may read; one that cannot be kept is built again."""
     path = path_of(name)
@@ -111,7 +121,7 @@ def _write(name: str, plan: bytes) -> None:
         file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115 - it outlives being closed
         try:
             with file:
-                file.write(_DIGEST(plan).digest() + plan)
+                file.write(_digest(name, plan) + plan)
             os.replace(file.name, path)
         finally:
             Path(file.name).unlink(missing_ok=True)
