@@ -162,6 +162,7 @@ _BINARY = {
     "DIV": np.divide,
     "MAX": np.maximum,
     "MIN": np.minimum,
+    "RELU_BWD": lambda dy, x: np.where(x > 0, dy, 0),
 }
 
 
@@ -181,9 +182,8 @@ def _resample(node, inputs, dims):
     inside = np.pad(np.ones(x.shape), pads)
     y = np.empty(dims)
     for place in itertools.product(*map(range, dims[2:])):
-        window = (slice(None), slice(None)) + tuple(
-            slice(p * s, p * s + n) for p, s, n in zip(place, numbers["stride"], numbers["window"], strict=True)
-        )
+        spans = zip(place, numbers["stride"], numbers["window"], strict=True)
+        window = (slice(None), slice(None), *(slice(p * s, p * s + n) for p, s, n in spans))
         axes = tuple(range(2, 2 + spatial))
         count = inside[window].sum(axes) if "EXCLUDE" in node["resample_mode"] else math.prod(numbers["window"])
         y[(slice(None), slice(None), *place)] = filled[window].max(axes) if is_max else filled[window].sum(axes) / count

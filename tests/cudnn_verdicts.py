@@ -21,6 +21,7 @@ import numpy as np
 from collage_jax import target
 from collage_jax.backends import cudnn
 from collage_jax.backends.base import Unsupported
+from collage_jax.backends.cudnn.shipped import written
 from collage_jax.gpu.device import known
 from collage_jax.graph.region import Region
 from collage_jax.problem import problem_of
@@ -32,6 +33,10 @@ NO_DRIVER = ("there is no NVIDIA driver", "CUDA_DRIVER")
 
 def shape_of(*sizes, dtype):
     return jax.ShapeDtypeStruct(sizes, dtype)
+
+
+def normalized(x, mean, variance):
+    return (x - mean) * jax.lax.rsqrt(variance + 1e-3)
 
 
 def convolution(draw, dtype):
@@ -71,14 +76,23 @@ def convolution(draw, dtype):
         lambda y: jnp.clip(y, -1, 1),
     ]
     bias = shape_of(y.shape[-1], dtype=dtype)
-    way = int(draw.integers(4))
+    way = int(draw.integers(6))
     if way == 0 or not jnp.issubdtype(dtype, jnp.floating):
         return conv, (x, w)
     if way == 1:
         return lambda x, w, dy: jax.vjp(conv, x, w)[1](dy), (x, w, y)
     after = tail[int(draw.integers(len(tail)))]
+    if way == 4:
+        return lambda x, w, dy: jnp.where(x > 0, jax.vjp(conv, x, w)[1](dy)[0], 0), (x, w, y)
     if way == 2:
         return lambda x, w, b: after(conv(x, w) + b), (x, w, bias)
+    if way == 3:
+        along = (-1,) if last else (-1, *(1,) * spatial)
+        channels = shape_of(y.shape[-1 if last else 1], dtype=dtype)
+        return (
+            lambda x, w, m, v: after(normalized(conv(x, w), m.reshape(along), v.reshape(along))),
+            (x, w, channels, channels),
+        )
     return lambda x, w, b, r: after(conv(x, w) + b + r), (x, w, bias, y)
 
 
@@ -108,8 +122,15 @@ def norm(draw, dtype):
     def rms_norm(x, s, b):
         return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-3) * s
 
+    def batch_norm(x, s, b):
+        return jax.nn.relu(normalized(x, s, b))
+
     vector = shape_of(columns, dtype=dtype)
-    return (layer_norm, rms_norm)[int(draw.integers(2))], (shape_of(rows, columns, dtype=dtype), vector, vector)
+    return (layer_norm, rms_norm, batch_norm)[int(draw.integers(3))], (
+        shape_of(rows, columns, dtype=dtype),
+        vector,
+        vector,
+    )
 
 
 def attention(draw, dtype):
@@ -164,10 +185,12 @@ def main(device, count):
             if isinstance(work, Unsupported):
                 counts["not expressible"] += 1
                 continue
-            said, does = cudnn.BACKEND.supports(region), builds(work, gpu)
-            counts["supported" if said is None else "refused"] += 1
-            if (said is None) != (does is None):
-                wrong.append(f"{label} {dtype} {region}: backend {said}, cuDNN {does}")
+            chosen = cudnn.BACKEND.choice(work)
+            refused = isinstance(chosen, Unsupported)
+            counts["refused" if refused else "supported"] += 1
+            said = [builds(form, gpu) for form in (written(work) if refused else [chosen.fusion])]
+            if refused == (None in said):
+                wrong.append(f"{label} {dtype} {region}: backend {chosen if refused else None}, cuDNN {said}")
     sys.stdout.write("\n".join([json.dumps(counts), *wrong]))
 
 

@@ -24,6 +24,7 @@ import collage_jax
 from collage_jax import target
 from collage_jax.backends import cudnn
 from collage_jax.backends.base import Unsupported
+from collage_jax.backends.cudnn.shipped import written
 from collage_jax.candidates import refusal
 from collage_jax.gpu.device import known
 from collage_jax.gpu.xla_target import sharding_on, why_not
@@ -52,9 +53,8 @@ def random(shape, dtype=np.float32, seed=0):
     return normal > -0.5 if np.dtype(dtype) == np.bool_ else normal.astype(dtype)
 
 
-def meaning(region, arrays):
-    """What the graph for ``region`` gives by its own JSON."""
-    work = cudnn.BACKEND.read(region)
+def meaning(work, region, arrays):
+    """What the graph ``work`` for ``region`` gives by its own JSON."""
     env = dict(zip(region.entries, arrays, strict=True))
     operands = [np.asarray(o.make(*(env[v] for v in o.values)) if o.make else env[o.values[0]]) for o in work.operands]
     for operand, array in zip(work.operands, operands, strict=True):
@@ -66,14 +66,15 @@ def meaning(region, arrays):
     return made if work.permutation is None else made.transpose(work.permutation)
 
 
-def check(fun, *args, tolerance=2e-5):
-    """Every region means what it is; returns their labels."""
+def check(fun, *args, tolerance=2e-5, drawn=random):
+    """Every region means what it is, in all its forms; returns their labels."""
     regions = regions_of(fun, *args)
     for region in regions:
-        arrays = [random(v.shape, v.dtype, i) for i, v in enumerate(region.entries)]
+        arrays = [drawn(v.shape, v.dtype, i) for i, v in enumerate(region.entries)]
         (wanted,) = callable_of(region.nodes, region.entries, region.exits)(*arrays)
         atol = tolerance * float(np.abs(wanted).max() or 1)
-        np.testing.assert_allclose(meaning(region, arrays), wanted, rtol=5 * tolerance, atol=atol)
+        for form in written(cudnn.BACKEND.read(region)):
+            np.testing.assert_allclose(meaning(form, region, arrays), wanted, rtol=5 * tolerance, atol=atol)
     return {cudnn.BACKEND.read(region).label for region in regions}
 
 
@@ -136,6 +137,8 @@ R = random((2, 5, 4, 8))
 TAILS = {
     "conv+bias": lambda y, b, r: y + b,
     "conv+bias+relu": lambda y, b, r: jax.nn.relu(y + b),
+    "conv+relu": lambda y, b, r: jax.nn.relu(y),
+    "conv+sum+relu": lambda y, b, r: jax.nn.relu(r + y),
     "conv+bias+sum+relu": lambda y, b, r: jax.nn.relu(y + b + r),
     "conv+sum+bias": lambda y, b, r: r + y + b,
     "conv+mul+bias": lambda y, b, r: b + y * 0.25,
@@ -162,6 +165,25 @@ def test_what_follows_is_in_the_same_graph(label):
 
 
 @needs_cudnn
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1)])
+def test_a_gate_is_in_the_graph_of_the_gradient_by_the_source(strides):
+    def conv(x, w):
+        return jax.lax.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def loss(x, w, v):
+        y = jax.nn.relu(nhwc(x, w))
+        return (conv(y, v) ** 2).sum() + (y**3).sum()
+
+    labels = check(jax.grad(loss), X, W, random((3, 3, 8, 5)))
+    assert {"deconv", "deconv+sum", "deconv+sum+gate"} <= labels, labels
+
+
+@needs_cudnn
+def test_infinity_is_no_number_of_a_graph():
+    assert check(lambda x, w: nhwc(x, w) * jnp.inf, X, W) == {"conv"}
+
+
+@needs_cudnn
 def test_a_bias_of_channels_that_come_second():
     def layer(x, w, b):
         y = jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW"))
@@ -181,6 +203,36 @@ def test_layer_norm(affine, unbiased):
         return y + shift if affine == "both" else y
 
     assert "layer_norm" in check(norm, random((3, 4, 16)), random((16,)), random((16,), seed=1))
+
+
+@needs_cudnn
+@pytest.mark.parametrize("layout", [("NHWC", "HWIO"), ("NCHW", "OIHW")])
+@pytest.mark.parametrize("affine", ["both", "scale", "shift", "none"])
+def test_batch_norm_with_given_statistics(affine, layout):
+    source, weights = layout
+    shapes = {"N": 2, "H": 5, "W": 4, "C": 6}, {"H": 3, "W": 3, "I": 6, "O": 8}
+    x, w = (random([sizes[a] for a in names]) for sizes, names in zip(shapes, layout, strict=True))
+
+    def layer(x, w, mean, variance, scale, shift):
+        y = jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=(source, weights, source))
+        along = (1, 1, 1, -1) if source == "NHWC" else (1, -1, 1, 1)
+        mean, variance, scale, shift = (v.reshape(along) for v in (mean, variance, scale, shift))
+        y = (y - mean) * jax.lax.rsqrt(variance + 1e-3)
+        y = y * scale if affine in ("both", "scale") else y
+        return jax.nn.relu(y + shift if affine in ("both", "shift") else y)
+
+    vectors = (random((8,), seed=seed) for seed in range(4))
+    labels = check(layer, x, w, *vectors, drawn=lambda *how: np.abs(random(*how)))
+    assert "conv+batch_norm+relu" in labels
+    assert ("batch_norm+relu" in labels) == (source == "NHWC"), labels
+
+
+@needs_cudnn
+@pytest.mark.parametrize("function", [jax.nn.softmax, jax.nn.log_softmax])
+def test_softmax_stays_with_xla(function):
+    graph = problem_of(jax.make_jaxpr(function)(random((3, 16))), ()).split.each
+    (proposal,) = cudnn.BACKEND.propose(graph)
+    assert proposal.refused.reason == "cuDNN's graphs have softmax within attention alone"
 
 
 @needs_cudnn
@@ -279,6 +331,30 @@ def test_xla_compiles_the_call_for_a_gpu_that_is_not_here(device):
     assert "__cudnn$" not in text  # XLA's own calls
 
 
+def volume(x, w):
+    y = jax.lax.conv_general_dilated(x, w, (1,) * 3, "SAME", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+    return jax.nn.relu(y)
+
+
+@needs_cudnn
+@needs_compiler
+def test_xla_compiles_the_call_with_a_bias_of_zeros():
+    text = compiled_for("sm_75", volume, jnp.ones((1, 4, 8, 8, 32)), jnp.ones((3, 3, 3, 32, 64)))
+    assert text.count('custom_call_target="collage_cudnn_v1"') == 1
+
+
+@needs_cudnn
+def test_the_bias_of_zeros_is_made_once_with_frozen_weights():
+    (_, region) = regions_of(volume, jnp.ones((1, 4, 8, 8, 32)), jnp.ones((3, 3, 3, 32, 64)))
+    x, w = region.entries
+    with target.aiming_at(known("sm_75")):
+        made = cudnn.BACKEND.emit_frozen(region, frozenset({w}))
+    prepared = jax.eval_shape(made.prepare, jax.ShapeDtypeStruct(w.shape, w.dtype))
+    assert [a.shape for a in prepared] == [(64, 3, 3, 3, 32), (64,)]
+    (result,) = jax.eval_shape(made.run, *prepared, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    assert result.shape == region.exits[0].shape
+
+
 @needs_cudnn
 @needs_compiler
 @pytest.mark.parametrize(
@@ -309,6 +385,28 @@ def test_a_graph_of_kernels_that_cudnn_ships_has_a_plan():
     work = cudnn.BACKEND.read(max(regions_of(fun, *args), key=lambda region: len(region.nodes)))
     assert work.label == "conv+bias+relu"
     _loaded.build(work.spec(), A100.cudnn_properties(), A100.sm)
+
+
+@needs_cudnn
+@pytest.mark.parametrize("spatial", [2, 3])
+@pytest.mark.parametrize("label", ["conv+relu", "conv+tanh", "conv+sum+relu", "conv+bias+sum+relu"])
+def test_kernels_that_cudnn_ships_serve_where_it_compiles_none(label, spatial):
+    """In float32, with channels second, on all GPUs: built to the end, with a bias of zeros or in another order."""
+    axes = "DHW"[-spatial:]
+
+    def layer(x, w, b, r):
+        names = (f"NC{axes}", f"OI{axes}", f"NC{axes}")
+        y = jax.lax.conv_general_dilated(x, w, (1,) * spatial, "SAME", dimension_numbers=names)
+        return TAILS[label](y, b.reshape(-1, *(1,) * spatial), r)
+
+    x, r = random((2, 8, *(5,) * spatial)), random((2, 16, *(5,) * spatial))
+    largest = max(regions_of(layer, x, random((16, 8, *(3,) * spatial)), random((16,)), r), key=lambda r: len(r.nodes))
+    work = cudnn.BACKEND.read(largest)
+    assert work.label == label
+    with target.aiming_at(known("sm_75")):
+        fusion = cudnn.BACKEND.choice(work).fusion
+    assert fusion is not work
+    _loaded.build(fusion.spec(), known("sm_75").cudnn_properties(), 75)
 
 
 @needs_cudnn

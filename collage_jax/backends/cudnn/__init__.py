@@ -2,6 +2,7 @@
 
 convolution, ...  an anchor node -> graph
 tail              graph + what follows it -> longer graph
+shipped           graph -> the same as the kernels that cuDNN ships have it
 library           which engines cuDNN has for a graph on a GPU, or why none
 kernel            graph and engine -> callable
 
@@ -20,12 +21,16 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ..base import Backend, PreparedKernel, Proposal, Unsupported
 from ..own_kernels import OwnKernels
-from . import attention, convolution, library, norms, pooling
+from . import attention, batch_norm, convolution, library, norms, pooling
 from .fusion import Fusion
 from .kernel import Choice, kernel, prepared_kernel
+from .shipped import written
 from .tail import extend
 
-_ANCHORS = {**convolution.ANCHORS, **norms.ANCHORS, **pooling.ANCHORS}
+_ANCHORS = {**convolution.ANCHORS, **batch_norm.ANCHORS, **norms.ANCHORS, **pooling.ANCHORS}
+
+#: Neither its operation of that name nor maxima, sums and what is between them has an engine, on any GPU known here.
+_NO_SOFTMAX = Unsupported("cuDNN's graphs have softmax within attention alone")
 
 #: How many of the engines for a graph are timed.
 _FORMS = 3
@@ -70,6 +75,9 @@ class CuDNN(OwnKernels[Fusion]):
     def propose(self, graph: Graph) -> Iterable[Proposal]:
         yield from super().propose(graph)
         yield from attention.proposals(graph)
+        for node in graph.nodes:
+            if node.op in ("softmax", "log_softmax"):
+                yield Proposal((node,), node.op, refused=_NO_SOFTMAX)
 
     def read(self, region: Region) -> Fusion | Unsupported:
         if any(map(self._is_anchor, region.nodes)):
@@ -78,33 +86,37 @@ class CuDNN(OwnKernels[Fusion]):
 
     def supports(self, region: Region) -> Unsupported | None:
         work = self.read(region)
-        chosen = work if isinstance(work, Unsupported) else self._choice(work)
+        chosen = work if isinstance(work, Unsupported) else self.choice(work)
         return chosen if isinstance(chosen, Unsupported) else None
 
     def kernel(self, module: ModuleType, work: Fusion, region: Region) -> Callable[..., Any]:
-        choice = self._choice(work)
+        choice = self.choice(work)
         if isinstance(choice, Unsupported):
             raise ValueError(f"{self.name} cannot run {region}: {choice.reason}")
-        return kernel(work, choice, region)
+        return kernel(choice, region)
 
     def prepared_kernel(
         self, module: ModuleType, work: Fusion, region: Region, frozen: frozenset[Value]
     ) -> PreparedKernel | None:
-        choice = self._choice(work)
-        return None if isinstance(choice, Unsupported) else prepared_kernel(work, choice, region, frozen)
+        choice = self.choice(work)
+        return None if isinstance(choice, Unsupported) else prepared_kernel(choice, region, frozen)
 
-    def _choice(self, work: Fusion) -> Choice | Unsupported:
+    def choice(self, work: Fusion) -> Choice | Unsupported:
+        """The engine for ``work``, in the first of its forms that has any, on the GPU that is aimed at."""
         aim = target.current()
         if aim.gpu is None:
             return Unsupported("cuDNN is for NVIDIA GPUs")
-        spec, properties = work.spec(), library.properties(aim.gpu, aim.is_here)
-        found = library.engines(spec, properties, aim.gpu.sm, self._rank + 1)
-        if isinstance(found, Unsupported):
-            return found
-        if len(found) <= self._rank:
-            return Unsupported(f"cuDNN has {len(found)} engines for this")
-        engine, workspace = found[self._rank]
-        return Choice(spec, properties, aim.gpu.sm, engine, workspace, self.version())
+        properties, sm = library.properties(aim.gpu, aim.is_here), aim.gpu.sm
+        refusals: list[Unsupported] = []
+        for form in written(work):
+            found = library.engines(form.spec(), properties, sm, self._rank + 1)
+            if isinstance(found, Unsupported):
+                refusals.append(found)
+            elif len(found) <= self._rank:
+                return Unsupported(f"cuDNN has {len(found)} engines for this")
+            else:
+                return Choice(form, properties, sm, *found[self._rank], self.version())
+        return refusals[0]
 
 
 BACKEND = CuDNN()

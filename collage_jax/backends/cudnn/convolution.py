@@ -35,7 +35,7 @@ def plan(node: Node) -> Fusion | Unsupported:
 def preceded(graph: Graph, fusion: Fusion, inside: Inside) -> Fusion | None:
     """The gradient by the source with the reversal of its kernel, which cuDNN's own form undoes."""
     node = fusion.nodes[0]
-    if node.op != "conv_general_dilated" or fusion.steps[0].op != "conv_dgrad":
+    if node.op != "conv_general_dilated" or fusion.steps[0].op == "conv_wgrad":
         return None
     reverse = graph.producer.get(node.inputs[1])
     if reverse is None or reverse.op != "rev" or not inside(reverse) or graph.only_user(reverse.out) is not node:

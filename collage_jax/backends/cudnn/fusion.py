@@ -60,6 +60,13 @@ class Fusion:
         """The tensor of the result."""
         return self.steps[-1].made
 
+    def then(
+        self, mode: str, inputs: Mapping[str, Source], operands: Sequence[Operand] = (), **attributes: Any
+    ) -> Fusion:
+        """This with a pointwise operation more, which does a part of what a node does."""
+        step = Step("pointwise", inputs, "y", self.last, {"mode": mode, **attributes})
+        return replace(self, operands=(*self.operands, *operands), steps=(*self.steps, step))
+
     def followed_by(
         self,
         label: str,
@@ -70,14 +77,11 @@ class Fusion:
         **attributes: Any,
     ) -> Fusion:
         """This with a pointwise operation more; the last of ``nodes`` makes the new result."""
-        step = Step("pointwise", inputs, "y", self.last, {"mode": mode, **attributes})
         return replace(
-            self,
+            self.then(mode, inputs, operands, **attributes),
             nodes=(*self.nodes, *nodes),
             labels=(*self.labels, label),
             result=nodes[-1].out,
-            operands=(*self.operands, *operands),
-            steps=(*self.steps, step),
         )
 
     def spec(self) -> str:

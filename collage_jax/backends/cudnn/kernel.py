@@ -22,7 +22,7 @@ from .tensors import Operand
 class Choice:
     """The engine that is to run a graph, on which device, by which cuDNN."""
 
-    spec: str
+    fusion: Fusion
     properties: str
     sm: int
     engine: str
@@ -30,18 +30,19 @@ class Choice:
     version: str
 
 
-def kernel(fusion: Fusion, choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
+def kernel(choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
     """``region.entries`` in, the one exit out."""
 
     def run(*entries: Any) -> tuple[Any]:
         env = dict(zip(region.entries, entries, strict=True))
-        return _call(fusion, choice, [_array(operand, env) for operand in fusion.operands])
+        return _call(choice, [_array(operand, env) for operand in choice.fusion.operands])
 
     return run
 
 
-def prepared_kernel(fusion: Fusion, choice: Choice, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
+def prepared_kernel(choice: Choice, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
     """The same with operands that depend on frozen entries alone brought into cuDNN's order once."""
+    fusion = choice.fusion
     held = [v for v in region.entries if v in frozen]
     others = [v for v in region.entries if v not in frozen]
     early = [o for o in fusion.operands if frozen.issuperset(o.values)]
@@ -56,7 +57,7 @@ def prepared_kernel(fusion: Fusion, choice: Choice, region: Region, frozen: froz
     def run(*entries: Any) -> tuple[Any]:
         made = dict(zip(early, entries, strict=False))
         env = dict(zip([*passed, *others], entries[len(early) :], strict=True))
-        return _call(fusion, choice, [made[o] if o in made else _array(o, env) for o in fusion.operands])
+        return _call(choice, [made[o] if o in made else _array(o, env) for o in fusion.operands])
 
     return PreparedKernel(prepare, run)
 
@@ -66,14 +67,15 @@ def _array(operand: Operand, env: Mapping[Value, Any]) -> Any:
     return arrays[0] if operand.make is None else operand.make(*arrays)
 
 
-def _call(fusion: Fusion, choice: Choice, operands: list[Any]) -> tuple[Any]:
+def _call(choice: Choice, operands: list[Any]) -> tuple[Any]:
+    fusion = choice.fusion
     results = (
         jax.ShapeDtypeStruct(fusion.stored, fusion.result.dtype),
         jax.ShapeDtypeStruct((choice.workspace,), jnp.uint8),
     )
     result, _ = jax.ffi.ffi_call(TARGET, results)(
         *operands,
-        spec=choice.spec,
+        spec=fusion.spec(),
         device=choice.properties,
         sm=np.int64(choice.sm),
         engine=choice.engine,

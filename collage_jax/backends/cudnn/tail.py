@@ -1,14 +1,16 @@
-"""Growing a graph along the chain of operations that follow it: bias, residual, scale, activation."""
+"""Growing a graph along the chain of operations that follow it: bias, residual, scale, batch norm, activation, gate."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import inf, isnan
+from math import inf, isfinite, isnan
 from typing import Any
 
+from ...graph.gates import gate
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, along, number
 from ..own_kernels import bounds
+from .batch_norm import normalized
 from .fusion import LAST, Fusion
 from .tensors import Operand, Tensor, strides_of, type_name
 
@@ -45,11 +47,17 @@ def extend(graph: Graph, fusion: Fusion, inside: Inside) -> Fusion | None:
     if (limits := bounds(node, fusion.result)) is not None:
         label, low, high = limits
         return _bounded(fusion, label, (node,), low, high)
+    if node.op == "batch_norm":
+        return normalized(fusion, node)
     if len(node.inputs) == 1 and (function := _function(node)) is not None:
         mode, attributes = function
         return fusion.followed_by(node.op, (node,), mode, {"a": LAST}, **attributes)
     if node.op in _BINARY and node.inputs.count(fusion.result) == 1:
         return _combined(graph, fusion, node, inside)
+    if (gated := gate(graph, node, fusion.result, inside)) is not None:
+        array, nodes = gated
+        inputs, operands = {"a": LAST, "b": len(fusion.operands) + 1}, (Operand(fusion.last, (array,)),)
+        return fusion.followed_by("gate", (*nodes, node), "RELU_BWD", inputs, operands)
     return None
 
 
@@ -82,7 +90,9 @@ def _combined(graph: Graph, fusion: Fusion, node: Node, inside: Inside) -> Fusio
     mode, label = _BINARY[node.op], "add" if node.op == "add_any" else node.op
     if (found := number(graph, other, node, inside)) is not None:
         value, nodes = found[0], (*found[1], node)
-        if node.op == "max" and not isnan(value):
+        if not isfinite(value):
+            return None
+        if node.op == "max":
             return _bounded(fusion, "relu" if value == 0 else "max", nodes, value, inf)
         inputs = {"a": value, "b": LAST} if comes_first else {"a": LAST, "b": value}
         return fusion.followed_by(label, nodes, mode, inputs)
