@@ -41,7 +41,8 @@ class Config:
     None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds of tuning for each signature. ``cache_dir``:
     ``COLLAGE_JAX_CACHE_DIR``, where costs and placements are kept; None for the user's cache directory, ``"off"`` to
     keep them in memory. ``worker``: ``COLLAGE_JAX_WORKER``, whether to tune in a process of its own. ``progress``:
-    ``COLLAGE_JAX_PROGRESS``, whether to show on a terminal how far tuning has come.
+    ``COLLAGE_JAX_PROGRESS``, whether to show on a terminal how far tuning has come. ``flush_l2``:
+    ``COLLAGE_JAX_FLUSH_L2``, whether kernels that are timed alone on a GPU find nothing in its L2 cache.
     """
 
     tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE") or "two-level")
@@ -50,6 +51,7 @@ class Config:
     cache_dir: str | None = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_CACHE_DIR") or None)
     worker: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_WORKER", True))
     progress: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_PROGRESS", True))
+    flush_l2: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_FLUSH_L2", True))
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = [f.name for f in fields(self)]

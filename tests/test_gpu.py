@@ -16,8 +16,13 @@ import numpy as np
 import pytest
 
 import collage_jax
-from collage_jax import Failed, Measured
+from collage_jax import Failed, Measured, device, target
 from collage_jax.config import config
+from collage_jax.lowering import Lowered
+from collage_jax.measure import clock as clocks
+from collage_jax.measure.clock import HOST, DeviceClock
+from collage_jax.measure.reference import Reference
+from collage_jax.measure.whole import XLA_ALONE, Trials
 from collage_jax.patterns import Pattern, any_, op, softmax
 
 pytestmark = [
@@ -120,6 +125,54 @@ def test_costs_of_a_gpu_are_kept_under_its_name(worker, registered):
     registered(Rows())
     placement = collage_jax.jit(layer).placement(X, W)
     assert placement.environment["device"].startswith("gpu ")
+
+
+def nvidia():
+    """JAX's GPU, if it is one that has a clock for us."""
+    gpu = target.current().gpu
+    if gpu is None:
+        pytest.skip("JAX's GPU is none of NVIDIA's")
+    pytest.importorskip("collage_jax._cuda", exc_type=ImportError)
+    return gpu
+
+
+def timed(clock, function, *arguments):
+    """Seconds of ``function`` by ``clock``, the best of several."""
+    run = clock.compiling(function, lambda marked: lambda: jax.jit(marked).lower(*arguments).compile())()
+    return min(clock.seconds(lambda: run(*arguments)) for _ in range(20))
+
+
+def test_the_gpu_takes_the_time_of_its_kernels():
+    nvidia()
+    clock = clocks.for_regions()
+    assert isinstance(clock, DeviceClock)
+    assert 0 <= min(clock.seconds(clock.idle(1)) for _ in range(20)) < 2e-5
+    small, large = jnp.ones((2048, 2048)), jnp.ones((4096, 4096))
+    few, many = timed(clock, jnp.matmul, small, small), timed(clock, jnp.matmul, large, large)
+    assert 4 < many / few < 16
+    # The host counts what it takes to start the kernel; of a long one that is little.
+    assert timed(clock, jnp.sin, X) < timed(HOST, jnp.sin, X)
+    assert many == pytest.approx(timed(HOST, jnp.matmul, large, large), rel=0.3)
+
+
+def test_a_kernel_alone_finds_nothing_in_the_cache():
+    gpu = nvidia()
+    array = jnp.ones(gpu.l2_cache // 4 // 4)  # a quarter of it
+    assert timed(clocks.for_regions(), jnp.sum, array) > timed(clocks.for_programs(), jnp.sum, array)
+
+
+def test_whole_programs_are_timed_by_the_gpu():
+    nvidia()
+    reference = Reference(lambda: layer(X, W), lambda frozen, others: [layer(*others)])
+    trials = Trials([], [X, W], reference, None)
+    assert isinstance(trials._clock, DeviceClock), trials.notes
+    assert trials.enter("same", lambda: Lowered(lambda: ((), ()), lambda prepared, x, w: [layer(x, w)])), trials.notes
+    trials.race([XLA_ALONE, "same"], 15, 1.0, np.inf)
+    assert trials.rounds.ratio(XLA_ALONE, "same") == pytest.approx(1, rel=0.2)
+
+
+def test_costs_are_kept_under_the_driver():
+    assert f"{nvidia().target}, driver for CUDA " in device.description()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])

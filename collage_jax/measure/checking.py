@@ -14,6 +14,7 @@ from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate
 from ..costs import FAULTS, Cost, CostKey, Failed, Measured, told
+from . import clock as clocks
 from . import reference
 from .compare import tolerance
 from .conditioning import worst
@@ -44,9 +45,9 @@ def step_of(candidate: Candidate, stage: str, key_of: KeyOf, limit_s: float | No
 class Checked:
     """The candidates of one region by backend: costs of those that failed, runners and errors of those that are right.
 
-    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow; ``reference_s`` are
-    those of what was compared with, XLA or what stands for it. Where XLA would take too long to be run, its cost is
-    among ``costs`` too, an estimate.
+    ``arrays`` are what to time them on. ``took`` has the seconds that XLA took, if that is slow and the host's clock
+    counts; ``reference_s`` are those of what was compared with, XLA or what stands for it. Where XLA would take too
+    long to be run, its cost is among ``costs`` too, an estimate.
     """
 
     costs: dict[str, Cost]
@@ -86,7 +87,8 @@ def checked(group: Group, backends: Mapping[str, Backend], key_of: KeyOf, one_by
         costs[XLA] = Failed("run", told(error.__cause__ or error))
         costs |= {name: Failed("verify", UNCHECKED) for name in runners if name != XLA}
         return Checked(costs, {}, {}, arrays, {})
-    took = {XLA: took_s} if stand_in is None and took_s >= SLOW_S else {}
+    is_known = stand_in is None and took_s >= SLOW_S and clocks.for_regions() is clocks.HOST
+    took = {XLA: took_s} if is_known else {}
     return Checked(costs, runners, errors, arrays, took, took_s)
 
 

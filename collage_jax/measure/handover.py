@@ -15,24 +15,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import target
 from ..device import UNKEPT_BYTES
+from . import clock as clocks
+from .clock import HOST, Clock
 from .race import race
 
 BYTES = 1 << 23
+#: On a GPU: long enough beside what it takes to start a kernel.
+GPU_BYTES = 1 << 25
 
 
 @cache
 def handover_us_per_byte() -> float:
     """Microseconds per byte of an array larger than the inner caches that is read, changed and written elsewhere."""
-    array = jnp.zeros(BYTES // 4, jnp.float32)
-    call = _into_kept(lambda x: x + 1, array)
-    samples = race({"pass": call}, rounds=9, seconds=0.2)["pass"]
-    return float(np.median(samples)) * 1e6 / BYTES
+    clock, size = clocks.for_programs(), GPU_BYTES if target.current().platform == "gpu" else BYTES
+    array = jnp.zeros(size // 4, jnp.float32)
+    call = _into_kept(lambda x: x + 1, array, clock)
+    samples = race({"pass": call}, rounds=9, seconds=0.2, clock=clock)["pass"]
+    return float(np.median(samples)) * 1e6 / size
 
 
 @cache
 def fresh_us_per_byte() -> float:
-    """Microseconds per byte that an array takes longer to write where its memory is not kept, as large arrays' is."""
+    """Microseconds per byte that an array takes longer to write where its memory is not kept, as large arrays' is.
+
+    None on a GPU, where JAX keeps all memory that it ever had.
+    """
+    if target.current().platform == "gpu":
+        return 0.0
     count = UNKEPT_BYTES // 4 + 1
     one = jnp.float32(1)
 
@@ -40,20 +51,21 @@ def fresh_us_per_byte() -> float:
         return jnp.full(count, x)
 
     fresh = jax.jit(fill)
-    contenders = {"fresh": lambda: fresh(one), "kept": _into_kept(fill, one)}
+    contenders = {"fresh": lambda: fresh(one), "kept": _into_kept(fill, one, HOST)}
     jax.block_until_ready(contenders["fresh"]())
     samples = race(contenders, rounds=7, seconds=0.2, hopeless=np.inf)
     return max(0.0, float(np.median(samples["fresh"] - samples["kept"]))) * 1e6 / UNKEPT_BYTES
 
 
-def _into_kept(function: Callable[[jax.Array], jax.Array], operand: jax.Array) -> Callable[[], jax.Array]:
-    """A call of ``function`` that writes its result where that of the call before was."""
-    compiled = jax.jit(lambda spare, x: function(x), donate_argnums=0, keep_unused=True)
-    result = compiled(jnp.empty_like(jax.eval_shape(function, operand)), operand)
+def _into_kept(function: Callable[[jax.Array], jax.Array], operand: jax.Array, clock: Clock) -> Callable[[], jax.Array]:
+    """A call of ``function``, for ``clock`` to time, that writes its result where that of the call before was."""
+    timed = clock.marked(function)
+    compiled = jax.jit(lambda spare, x: timed(x), donate_argnums=0, keep_unused=True)
+    result = clock.results(compiled(jnp.empty_like(jax.eval_shape(function, operand)), operand))
 
     def call() -> jax.Array:
         nonlocal result
-        result = compiled(result, operand)
+        result = clock.results(compiled(result, operand))
         return result
 
     return call

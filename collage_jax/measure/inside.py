@@ -56,14 +56,18 @@ def timed(
     """Microseconds inside ``plans`` of what runs there as a step, by keys of ``options`` and backends.
 
     ``build`` lowers a plan to a program that gives the times of its steps; ``frozen`` and ``others`` are its arguments.
-    Past ``deadline`` none but the first is built. Equal regions count as one, by the mean of their medians.
+    Past ``deadline`` none but the first is built, nor is where that has no steps that can be timed, as on a GPU. Equal
+    regions count as one, by the mean of their medians.
     """
     keys = {candidate.region.indices: candidate.key for candidate in options.chosen_from}
     calls: list[Callable[[], Mapping[int, Any]]] = []
     for plan in plans:
         if calls and time.perf_counter() > deadline:
             break
-        calls.append(_ready(build(plan), frozen, others))
+        call = _ready(build(plan), frozen, others)
+        if not calls and not call():
+            return {}
+        calls.append(call)
     samples: dict[tuple[str, str], dict[tuple[int, int], list[float]]] = defaultdict(lambda: defaultdict(list))
     begin = time.perf_counter()
     for i in range(ROUNDS):

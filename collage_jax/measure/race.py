@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import jax
 import numpy as np
 
 from .. import watch
+from .clock import HOST, Clock
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -35,13 +35,6 @@ class BrokeDown(Exception):
         self.name: Any = name
 
 
-def time_once(call: Callable[[], Any]) -> float:
-    """Seconds of one call, its results waited for."""
-    start = time.perf_counter()
-    jax.block_until_ready(call())
-    return time.perf_counter() - start
-
-
 def race(
     contenders: Mapping[Name, Callable[[], Any]],
     *,
@@ -52,13 +45,15 @@ def race(
     rivals: Callable[[Name], Hashable] = lambda name: None,
     step: Callable[[Name], watch.Step | None] = lambda name: None,
     took: Mapping[Name, float] = MappingProxyType({}),
+    clock: Clock = HOST,
 ) -> dict[Name, np.ndarray]:
     """Seconds per call of each contender, one figure a round; all have been called before.
 
     At least one round is run, at most ``rounds``, and none begins after ``seconds`` or past ``deadline`` (of
     ``time.perf_counter``). Contenders with equal ``rivals(name)`` do the same work: the hopeless among them have one
     figure, all others equally many. ``step(name)`` is what to announce while it runs. ``took`` has seconds of calls
-    that need not be run to find out whether they are hopeless. Raises ``BrokeDown`` if one raises.
+    that need not be run to find out whether they are hopeless. ``clock`` takes the time of each, and what it needs has
+    been compiled into them. Raises ``BrokeDown`` if one raises.
     """
     begin = time.perf_counter()
     first: dict[Name, float] = {}
@@ -67,10 +62,10 @@ def race(
             first[name] = took[name]
             continue
         with _blaming(name, step):
-            first[name] = time_once(call)
+            first[name] = clock.seconds(call)
             if first[name] < UNLUCKY_S:
                 # A short run may have been interrupted by something else; nobody is judged by a single one.
-                first[name] = min(first[name], time_once(call), time_once(call))
+                first[name] = min(first[name], clock.seconds(call), clock.seconds(call))
     best: dict[Hashable, float] = {}
     for name, seconds_once in first.items():
         best[rivals(name)] = min(seconds_once, best.get(rivals(name), seconds_once))
@@ -80,7 +75,7 @@ def race(
     for i in range(rounds):
         for name in running if i % 2 == 0 else reversed(running):
             with _blaming(name, step):
-                times[name].append(_block(contenders[name], repeats[name]))
+                times[name].append(clock.seconds(contenders[name], repeats[name]))
         now = time.perf_counter()
         if now - begin > seconds or now > deadline:
             break
@@ -96,16 +91,6 @@ def _blaming(name: Any, step: Callable[[Any], watch.Step | None]) -> Iterator[No
         raise BrokeDown(name) from error
     finally:
         watch.announce(None)
-
-
-def _block(call: Callable[[], Any], repeats: int) -> float:
-    """Seconds per call over ``repeats`` calls in a row."""
-    start = time.perf_counter()
-    result = None
-    for _ in range(repeats):
-        result = call()
-    jax.block_until_ready(result)
-    return (time.perf_counter() - start) / repeats
 
 
 def quartile_spread(samples: np.ndarray) -> float:

@@ -16,15 +16,16 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidate, is_view
 from ..costs import FAULTS, Cost, CostStore, Failed, Measured, told
+from . import clock as clocks
 from . import schedule
 from .checking import UNCHECKED, KeyOf, checked, step_of
+from .clock import Clock
 from .race import BrokeDown, quartile_spread, race
 from .schedule import Group
 
@@ -161,6 +162,7 @@ def _times(
                 rivals=lambda call: call[0],
                 step=step,
                 took=took,
+                clock=clocks.for_regions(),
             )
         except BrokeDown as error:
             i, name = error.name
@@ -181,11 +183,14 @@ def _own_cost(candidate: Candidate, backend: Backend, failed: dict[str, Cost]) -
     return own
 
 
-@lru_cache
 def call_overhead_s(arguments: int) -> float:
     """Seconds that a call of a compiled function with ``arguments`` small arrays takes, whatever it computes."""
-    small = [jnp.zeros((), jnp.float32)] * max(arguments, 1)
-    nothing = jax.jit(lambda *arrays: arrays[0] + 1)
-    jax.block_until_ready(nothing(*small))
-    samples = race({"nothing": lambda: nothing(*small)}, rounds=20, seconds=0.05)
+    return _overhead_s(clocks.for_regions(), arguments)
+
+
+@lru_cache
+def _overhead_s(clock: Clock, arguments: int) -> float:
+    nothing = clock.idle(arguments)
+    jax.block_until_ready(nothing())
+    samples = race({"nothing": nothing}, rounds=20, seconds=0.05, clock=clock)
     return float(np.min(samples["nothing"]))

@@ -18,6 +18,8 @@ from ..backends.base import Backend
 from ..candidates import Candidate
 from ..graph.ir import Value
 from ..graph.region import Region
+from . import clock as clocks
+from .clock import Clock
 from .compare import other_form
 
 #: Results of at least this many bytes are written to memory that was used before.
@@ -66,29 +68,34 @@ def lowered(candidate: Candidate, backend: Backend, arrays: Sequence[Any]) -> Ca
     is_frozen = tuple(v in candidate.frozen for v in region.entries)
     spared = tuple((i, v) for i, v in enumerate(region.exits) if _is_spared(v))
     spares = tuple(jax.ShapeDtypeStruct(value.shape, value.dtype) for _, value in spared)
+    clock = clocks.for_regions()
     kernel = backend.emit_frozen(region, candidate.frozen) if any(is_frozen) else None
     if kernel is None:
-        traced = _lowered_into(backend.emit(region), region, spares, arrays)
-        return lambda: Runner(traced.compile(), None, is_frozen, spared)
+        compiling = _lowered_into(backend.emit(region), region, spares, arrays, clock)
+        return lambda: Runner(compiling(), None, is_frozen, spared)
     prepare = jax.jit(kernel.prepare).lower(*(a for a, f in zip(arrays, is_frozen, strict=True) if f))
     others = (a for a, f in zip(arrays, is_frozen, strict=True) if not f)
-    traced = _lowered_into(kernel.run, region, spares, (*prepare.out_info, *others))
-    return lambda: Runner(traced.compile(), prepare.compile(), is_frozen, spared)
+    compiling = _lowered_into(kernel.run, region, spares, (*prepare.out_info, *others), clock)
+    return lambda: Runner(compiling(), prepare.compile(), is_frozen, spared)
 
 
 def _lowered_into(
-    function: Callable[..., Any], region: Region, spares: tuple[Any, ...], operands: Sequence[Any]
-) -> Any:
+    function: Callable[..., Any], region: Region, spares: tuple[Any, ...], operands: Sequence[Any], clock: Clock
+) -> Callable[[], Callable[..., Any]]:
     """``function`` lowered so that XLA writes its large results to the arrays that it is given first."""
 
-    def run(spares: tuple[Any, ...], *operands: Any) -> tuple[Any, ...]:
+    def run(*operands: Any) -> tuple[Any, ...]:
         result = function(*operands)
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
-    traced = jax.jit(run, donate_argnums=0, keep_unused=True).trace(spares, *operands)
-    if reason := other_form(traced.out_info, region.exits):
-        raise OtherForm(reason)
-    return traced.lower()
+    def lower(run: Callable[..., Any]) -> Callable[[], Any]:
+        into = jax.jit(lambda spares, *operands: run(*operands), donate_argnums=0, keep_unused=True)
+        traced = into.trace(spares, *operands)
+        if reason := other_form(clock.results(traced.out_info), region.exits):
+            raise OtherForm(reason)
+        return traced.lower().compile
+
+    return clock.compiling(run, lower)
 
 
 def _is_spared(value: Value) -> bool:

@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import watch
 from ..lowering import Lowered
+from . import clock as clocks
+from .clock import HOST, Clock
 from .compare import relative_error
 from .conditioning import NARROW, nudged
 from .race import BrokeDown, race
@@ -38,7 +40,7 @@ class Trials:
     ``reference.run()`` may return any tree of arrays. ``frozen`` feed the programs' preparation, ``others`` each call.
     ``tolerance`` None means the default of the results' dtypes, and more for those that hang on the last digits of the
     arguments: as much as the reference's own move. With ``reference.xla_s`` it is not XLA alone, which would take about
-    that many seconds, or more, and is not run.
+    that many seconds, or more, and is not run. All are timed by one clock.
     """
 
     def __init__(
@@ -50,19 +52,20 @@ class Trials:
     ) -> None:
         self._frozen, self._others = frozen, others
         begin = time.perf_counter()
-        self._wanted = jax.tree.leaves(jax.block_until_ready(reference.run()))
+        self.notes: list[str] = []
+        self._clock, run = self._clocked(reference)
+        self._wanted = jax.tree.leaves(jax.block_until_ready(run()))
         self._limit_s = watch.COMPILE_S + SLOWEST * (time.perf_counter() - begin)
         usual = tolerance if tolerance is not None else default_tolerance(self._wanted)
         self._allowed = [usual] * len(self._wanted)
         #: What may say that results hang on the last digits; None once it has been asked.
         self._on = reference.on if tolerance is None and usual <= NARROW else None
-        self._calls: dict[str, Callable[[], Any]] = {XLA_ALONE: reference.run}
+        self._calls: dict[str, Callable[[], Any]] = {XLA_ALONE: run}
         self._errors: dict[str, float] = {}
         self._took: dict[str, float] = {}
         #: Seconds that the last program took to build and check.
         self.build_s = 0.0
         self._unmeasured = {} if reference.xla_s is None else {XLA_ALONE: np.array([reference.xla_s])}
-        self.notes: list[str] = []
         if reference.xla_s is not None:
             self.notes.append(
                 f"jax.jit itself was not run: its convolutions alone take it about {reference.xla_s:.0f} s. Results "
@@ -83,7 +86,7 @@ class Trials:
         begin = time.perf_counter()
         try:
             with watch.at(self._step(name)):
-                call, errors, took_s = _ready(build(), self._frozen, self._others, self._wanted)
+                call, errors, took_s = _ready(build(), self._frozen, self._others, self._wanted, self._clock)
         except Exception as failure:
             self.notes.append(f"{name}: {type(failure).__name__}: {failure}")
             return False
@@ -100,7 +103,7 @@ class Trials:
             return False
         self._calls[name], self._errors[name] = call, max(errors, default=0.0)
         self.build_s = time.perf_counter() - begin
-        if took_s > HOPELESS_S:
+        if took_s > HOPELESS_S and self._clock is HOST:
             self._took[name] = took_s
         return True
 
@@ -127,6 +130,7 @@ class Trials:
                     hopeless=hopeless,
                     step=self._step,
                     took=self._took | before,
+                    clock=self._clock,
                 )
                 self.rounds.add(times | known)
                 return times | known
@@ -137,6 +141,20 @@ class Trials:
                 self.leave(failure.name)
                 del running[failure.name]
         return known
+
+    def _clocked(self, reference: Reference) -> tuple[Clock, Callable[[], Any]]:
+        """The clock for all programs, and the reference as a call that it can time."""
+        clock = clocks.for_programs()
+        if clock is HOST or reference.xla_s is not None:
+            return clock, reference.run
+        if reference.on is None:
+            return HOST, reference.run
+        try:
+            run = _compiled(reference.on, (self._frozen, self._others), clock)
+        except Exception as failure:
+            self.notes.append(f"Timed by the host's clock: {type(failure).__name__}: {failure}")
+            return HOST, reference.run
+        return clock, lambda: run(self._frozen, self._others)
 
     def _allow_what_moves(self, on: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]) -> None:
         """Let results be off as far as the reference's move where its arguments do as little as kernels may be off."""
@@ -161,15 +179,20 @@ class Trials:
 
 
 def _ready(
-    lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any], wanted: Sequence[Any]
+    lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any], wanted: Sequence[Any], clock: Clock
 ) -> tuple[Callable[[], Any], list[float], float]:
     """A call of the program, how far each result is from that wanted, and the seconds of its first run."""
     prepared = jax.block_until_ready(jax.jit(lowered.prepare)(*frozen))
-    compiled = jax.jit(lowered.run, keep_unused=True).lower(prepared, *others).compile()
+    compiled = _compiled(lowered.run, (prepared, *others), clock)
     begin = time.perf_counter()
     got = jax.block_until_ready(compiled(prepared, *others))
     took_s = time.perf_counter() - begin
     return lambda: compiled(prepared, *others), _errors(got, wanted), took_s
+
+
+def _compiled(function: Callable[..., Any], arguments: Sequence[Any], clock: Clock) -> Callable[..., Any]:
+    """``function`` compiled for ``arguments``, to be timed by ``clock``."""
+    return clock.compiling(function, lambda run: lambda: jax.jit(run, keep_unused=True).lower(*arguments).compile())()
 
 
 def _errors(got: Sequence[Any], wanted: Sequence[Any]) -> list[float]:

@@ -14,6 +14,7 @@ from typing import IO
 import jax
 
 from .. import watch
+from ..config import config
 from .channel import Channel
 
 
@@ -77,7 +78,8 @@ def _environment() -> dict[str, str]:
     platform = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(jax.default_backend(), jax.default_backend())
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
     added = {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "COLLAGE_JAX_WORKER_PATH": path}
-    return {**os.environ, **added, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    ours = {"JAX_ENABLE_COMPILATION_CACHE": "false", "COLLAGE_JAX_FLUSH_L2": "on" if config.flush_l2 else "off"}
+    return {**os.environ, **added, **ours}
 
 
 def _has_file(stream: object) -> bool:

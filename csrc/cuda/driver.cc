@@ -25,12 +25,21 @@ const Driver* Open(const char* path) {
 #define FIND(name) Find(library, #name, found.name)
   FIND(cuGetErrorName);
   FIND(cuGetErrorString);
+  FIND(cuDriverGetVersion);
   FIND(cuCtxGetCurrent);
+  FIND(cuCtxPushCurrent_v2);
+  FIND(cuCtxPopCurrent_v2);
   FIND(cuLibraryLoadData);
   FIND(cuLibraryGetKernel);
   FIND(cuKernelGetFunction);
   FIND(cuFuncSetAttribute);
   FIND(cuLaunchKernel);
+  FIND(cuStreamGetCtx);
+  FIND(cuEventCreate);
+  FIND(cuEventRecord);
+  FIND(cuEventSynchronize);
+  FIND(cuEventElapsedTime);
+  FIND(cuMemsetD8Async);
 #undef FIND
   return new Driver(found);
 }

@@ -1,5 +1,5 @@
-// collage_jax._cuda: two XLA FFI targets that put users' kernels on a program's stream: compiled ones, and functions
-// written with CuPy. Nothing of CUDA is linked.
+// collage_jax._cuda: XLA FFI targets that put users' kernels on a program's stream, compiled ones and functions written
+// with CuPy, and one that marks where the stream is for what times it. Nothing of CUDA is linked.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -16,6 +16,7 @@
 #include "driver.h"
 #include "launch.h"
 #include "loaded.h"
+#include "mark.h"
 
 namespace collage::cuda {
 namespace {
@@ -34,6 +35,12 @@ struct Launching final : FfiState<Launching<Place>> {
 
 template <typename Place>
 struct Calling final : PythonTarget, FfiState<Calling<Place>> {};
+
+template <typename Place>
+struct Marking final : FfiState<Marking<Place>> {
+  explicit Marking(const Mark& given) : mark(given) {}
+  const Mark mark;
+};
 
 std::vector<int64_t> Sizes(ffi::Span<const int64_t> sizes) { return {sizes.begin(), sizes.end()}; }
 
@@ -61,6 +68,11 @@ ffi::ErrorOr<std::unique_ptr<Calling<Place>>> InstantiateCupy(std::string_view f
                                   "the module that registers it, and have the program made anew");
     return state;
   });
+}
+
+template <typename Place>
+ffi::ErrorOr<std::unique_ptr<Marking<Place>>> InstantiateMark(int64_t timer, std::string_view which) {
+  return GuardedState<Marking<Place>>([&] { return std::make_unique<Marking<Place>>(Mark(timer, which)); });
 }
 
 std::vector<void*> Addresses(const ffi::RemainingArgs& operands) {
@@ -105,6 +117,18 @@ ffi::Error ExecuteCupy(Stream stream, Calling<Place>* state, ffi::RemainingArgs 
   });
 }
 
+// A mark reads none of its operands, which are there for the order.
+template <typename Place>
+ffi::Error ExecuteMark(Stream stream, Marking<Place>* state, ffi::RemainingArgs, ffi::RemainingRets results,
+                       ffi::Dictionary) {
+  return Guarded([&] {
+    if (results.size() != 1)
+      throw std::invalid_argument("a mark has one result, got " + std::to_string(results.size()));
+    auto result = results.get<ffi::AnyBuffer>(0).value();
+    state->mark.Put(TheDriver(), stream, result->untyped_data(), result->size_bytes());
+  });
+}
+
 ffi::Error LaunchOnHost(Launching<OnHost>* state, ffi::RemainingArgs operands, ffi::RemainingRets results,
                         ffi::Dictionary attributes) {
   return ExecuteLaunch<OnHost>(nullptr, state, operands, results, attributes);
@@ -113,6 +137,11 @@ ffi::Error LaunchOnHost(Launching<OnHost>* state, ffi::RemainingArgs operands, f
 ffi::Error CupyOnHost(Calling<OnHost>* state, ffi::RemainingArgs operands, ffi::RemainingRets results,
                       ffi::Dictionary attributes) {
   return ExecuteCupy<OnHost>(nullptr, state, operands, results, attributes);
+}
+
+ffi::Error MarkOnHost(Marking<OnHost>* state, ffi::RemainingArgs operands, ffi::RemainingRets results,
+                      ffi::Dictionary attributes) {
+  return ExecuteMark<OnHost>(nullptr, state, operands, results, attributes);
 }
 
 auto LaunchAttributes() {
@@ -127,6 +156,8 @@ auto LaunchAttributes() {
 }
 
 auto CupyAttributes() { return ffi::Ffi::BindInstantiate().Attr<std::string_view>("function"); }
+
+auto MarkAttributes() { return ffi::Ffi::BindInstantiate().Attr<int64_t>("timer").Attr<std::string_view>("which"); }
 
 auto BindInitialize() {
   return ffi::Ffi::BindInitialize()
@@ -152,40 +183,48 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(kLaunch, ExecuteLaunch<OnDevice>, BindOnStream<Lau
                               {ffi::Traits::kCmdBufferCompatible});
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiateCupy, InstantiateCupy<OnDevice>, CupyAttributes());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kCupy, ExecuteCupy<OnDevice>, BindOnStream<Calling<OnDevice>>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiateMark, InstantiateMark<OnDevice>, MarkAttributes());
+// No part of a command buffer: what is recorded while one is captured takes no time.
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kMark, ExecuteMark<OnDevice>, BindOnStream<Marking<OnDevice>>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiateLaunchOnHost, InstantiateLaunch<OnHost>, LaunchAttributes());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kLaunchOnHost, LaunchOnHost, BindExecute<Launching<OnHost>>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiateCupyOnHost, InstantiateCupy<OnHost>, CupyAttributes());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kCupyOnHost, CupyOnHost, BindExecute<Calling<OnHost>>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kInstantiateMarkOnHost, InstantiateMark<OnHost>, MarkAttributes());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kMarkOnHost, MarkOnHost, BindExecute<Marking<OnHost>>());
 
-py::dict Targets(const py::dict& launch, const py::dict& cupy) {
+py::dict Targets(const py::dict& launch, const py::dict& cupy, const py::dict& mark) {
   py::dict found;
   found["collage_cuda_launch_v1"] = launch;
   found["collage_cuda_cupy_v1"] = cupy;
+  found["collage_cuda_mark_v1"] = mark;
   return found;
 }
 
 py::dict OfDevice() {
   py::dict launch = TargetStages(kInstantiateLaunch, kLaunch);
   launch["initialize"] = py::capsule(reinterpret_cast<void*>(kInitializeLaunch));
-  return Targets(launch, TargetStages(kInstantiateCupy, kCupy));
+  return Targets(launch, TargetStages(kInstantiateCupy, kCupy), TargetStages(kInstantiateMark, kMark));
 }
 
 py::dict OfHost() {
   return Targets(TargetStages(kInstantiateLaunchOnHost, kLaunchOnHost),
-                 TargetStages(kInstantiateCupyOnHost, kCupyOnHost));
+                 TargetStages(kInstantiateCupyOnHost, kCupyOnHost),
+                 TargetStages(kInstantiateMarkOnHost, kMarkOnHost));
 }
 
 template <typename Place>
 void Define(py::module_ module, py::dict (*registrations)()) {
   module.def("registrations", registrations);
-  module.def("type_registrations",
-             [] { return Targets(StateType<Launching<Place>>(), StateType<Calling<Place>>()); });
+  module.def("type_registrations", [] {
+    return Targets(StateType<Launching<Place>>(), StateType<Calling<Place>>(), StateType<Marking<Place>>());
+  });
 }
 
 }  // namespace
 
 PYBIND11_MODULE(_cuda, module) {
-  module.doc() = "CUDA kernels and CuPy functions of users behind XLA's foreign function interface";
+  module.doc() = "CUDA kernels and CuPy functions of users, and marks, behind XLA's foreign function interface";
   Define<OnDevice>(module, OfDevice);
   Define<OnHost>(module.def_submodule("host", "The same targets for arrays of the host, without a stream"), OfHost);
   module.def(
@@ -196,6 +235,18 @@ PYBIND11_MODULE(_cuda, module) {
       },
       py::arg("name"), py::arg("grid"), py::arg("block"), py::arg("shared"), py::arg("shared_limit"),
       py::arg("parameters"), "Raises ValueError with rule, value and remedy for a launch that no device can do.");
+  module.def(
+      "driver_version",
+      [] {
+        int version = 0;
+        Check(TheDriver(), TheDriver().cuDriverGetVersion(&version), "asking for the driver's version");
+        return version;
+      },
+      "The newest CUDA that the driver supports: 1000 times the major and 10 times the minor number.");
+  module.def(
+      "elapsed_us", [](int64_t timer) { return TimerOf(timer).ElapsedUs(TheDriver()); }, py::arg("timer"),
+      py::call_guard<py::gil_scoped_release>(),
+      "Microseconds between the marks of `timer` in the program that ran last; RuntimeError if none ran since then.");
   module.def("open_driver", &OpenDriver, py::arg("path"), "Has another library stand for the driver's, for tests.");
   module.def("close", &ClosePython, "Refuses all calls of functions from now on; the number of those still running.");
   module.def(

@@ -1,14 +1,18 @@
-"""CUDA without CUDA: a driver that records launches, and kernels' own sources run on the CPU."""
+"""CUDA without CUDA: a driver that records what it is given to do, and kernels' own sources run on the CPU."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from collage_jax import native
 
 FOLDER = Path(__file__).parent
 
@@ -22,6 +26,10 @@ class _Launch(ctypes.Structure):
         *(("shared", ctypes.c_uint), ("stream", ctypes.c_void_p), ("count", ctypes.c_int)),
         ("parameters", ctypes.c_ubyte * 16 * 16),
     )
+
+
+class _Work(ctypes.Structure):
+    _fields_ = (("what", ctypes.c_char * 64), ("number", ctypes.c_long), ("stream", ctypes.c_void_p))
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Recorder:
         subprocess.run(["gcc", *flags, FOLDER / "recording_driver.c", "-o", self.path], check=True)
         self.library = ctypes.CDLL(str(self.path))
         self.library.recorder_launch.restype = ctypes.POINTER(_Launch)
+        self.library.recorder_work.restype = ctypes.POINTER(_Work)
         self._bytes: dict[str, list[int]] = {}
         self._held: list[Any] = []
 
@@ -59,6 +68,10 @@ class Recorder:
         self._held.append(address)
         self.library.recorder_kernel(name.encode(), len(parameters), (ctypes.c_int * 16)(*parameters), address)
 
+    def takes(self, name: str, us: float) -> None:
+        """From now on the driver's clock runs for ``us`` at each launch of the kernel, or at each ``"memset"``."""
+        self.library.recorder_takes(name.encode(), ctypes.c_double(us))
+
     def fails(self, function: str, code: int = 700) -> None:
         self.library.recorder_fail(function.encode(), code)
 
@@ -67,6 +80,13 @@ class Recorder:
 
     def in_context(self, address: int | None) -> None:
         self.library.recorder_context(ctypes.c_void_p(address))
+
+    @property
+    def work(self) -> list[tuple[str, int, int | None]]:
+        """What was put on streams, in order: a kernel's name, ``"event"`` with its number or ``"memset"`` with its
+        bytes; and the stream."""
+        found = [self.library.recorder_work(i).contents for i in range(self.count("worked"))]
+        return [(work.what.decode(), work.number, work.stream) for work in found]
 
     @property
     def launches(self) -> list[Launched]:
@@ -82,6 +102,17 @@ class Recorder:
             )
             for launch in found
         ]
+
+
+@cache
+def the_driver() -> Recorder:
+    """The only driver that this process ever has; the targets of ``collage_jax._cuda`` also for arrays of the host."""
+    module = native.extension("_cuda")
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = Recorder(Path(folder))
+        module.open_driver(str(recorder.path))
+    native.register(module.host)
+    return recorder
 
 
 def on_host(source: str, name: str, folder: Path) -> ctypes.CDLL:
