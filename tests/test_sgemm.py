@@ -209,6 +209,38 @@ def test_a_step_down_a_gradient_is_one_product():
     check(longest(step, normal(24, 40), normal(3, 11, 24), normal(3, 11, 40)))
 
 
+@settings(deadline=None)
+@given(st.data())
+def test_the_gradient_of_a_pointwise_convolutions_weights_is_a_product(data):
+    """And the step down it is part of the same call, wherever the batch and the channels lie."""
+    rank = data.draw(st.integers(1, 3))
+    axes = "HWD"[:rank]
+    numbers = data.draw(
+        st.sampled_from([(f"N{axes}C", f"{axes}IO"), (f"N{axes}C", f"OI{axes}"), (f"NC{axes}", f"OI{axes}")])
+    )
+    sizes = {a: data.draw(st.integers(1, 6)) for a in axes} | {
+        "N": data.draw(st.integers(1, 3)),
+        "C": data.draw(st.integers(1, 40)),
+    }
+    taps = dict.fromkeys(axes, 1) | {"I": sizes["C"], "O": data.draw(st.integers(1, 40))}
+    x, w = normal(*(sizes[a] for a in numbers[0])), normal(*(taps[a] for a in numbers[1]), seed=1)
+
+    def conv(x, w):
+        return lax.conv_general_dilated(x, w, (1,) * rank, "VALID", dimension_numbers=(*numbers, numbers[0]))
+
+    dy = normal(*jax.eval_shape(conv, x, w).shape, seed=2)
+
+    def step(w, x, dy):
+        return w - 0.1 * jax.vjp(lambda w: conv(x, w), w)[1](dy)[0]
+
+    regions = regions_of(step, w, x, dy)
+    for label, region in regions.items():
+        if label.startswith("conv_weights"):
+            check(region)
+    if numbers[0].endswith("C") and numbers[1].endswith("O") and max(sizes[a] for a in axes) > 1:
+        assert {"conv_weights", "conv_weights+scale+sum"} <= set(regions)
+
+
 def test_what_is_taken_from_a_product_is_no_tail():
     assert list(regions_of(lambda x, w, y: x @ w - y, normal(9, 8), normal(8, 5), normal(9, 5))) == ["dot"]
 
@@ -328,6 +360,11 @@ REFUSED = {
     "is empty": (jnp.dot, (0, 5), (5, 6)),
     "is asked for": (lambda x, w: jnp.dot(x, w, precision=lax.DotAlgorithmPreset.F32_F32_F32), (4, 5), (5, 6)),
     "has size 1": (conv, X, (3, 3, 16, 16)),
+    "more than 4096 pixels": (
+        lambda x, dy: jax.vjp(lambda w: conv(x, w), jnp.zeros((1, 1, 4, 5)))[1](dy)[0],
+        (1, 80, 80, 4),
+        (1, 80, 80, 5),
+    ),
     "no padding": (lambda x, w: conv(x, w, [(1, 1), (0, 0)]), X, W),
     "no groups": (lambda x, w: conv(x, w, feature_group_count=2), X, (1, 1, 8, 16)),
     "transposed": (lambda x, w: conv(x, w, [(0, 0), (0, 0)], lhs_dilation=(2, 2)), X, W),

@@ -7,14 +7,14 @@ kernel         product -> callable
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
 from ...graph.ir import Graph, Node, Value
 from ...graph.origins import Inside
 from ...graph.region import Region
-from ..base import PreparedKernel, Unsupported
+from ..base import PreparedKernel, Proposal, Unsupported
 from ..own_kernels import OwnKernels
 from .anchors import ANCHORS, plan
 from .kernel import STEP, kernel, prepared_kernel
@@ -34,6 +34,10 @@ class Sgemm(OwnKernels[Product]):
 
     def extend(self, graph: Graph, work: Product, inside: Inside) -> Product | None:
         return extend(graph, work, inside)
+
+    def propose(self, graph: Graph) -> Iterable[Proposal]:
+        # Of a gradient of weights and the step down it, the factor between the two is no place to stop.
+        return (p for p in super().propose(graph) if p.label != "conv_weights+scale")
 
     def kernel(self, module: ModuleType, work: Product, region: Region) -> Callable[..., Any]:
         return kernel(work, region, module.version())
