@@ -713,7 +713,7 @@ def test_programs_are_compiled_for_gpus_that_are_not_here(module):
     with target.aiming_at(known("sm_90")):
         if isinstance(reason := opened(CUBLASLT), Unsupported):
             pytest.skip(reason.reason)
-    command = [sys.executable, "-c", textwrap.dedent(CHILD)]
+    command = [sys.executable, "-P", "-c", textwrap.dedent(CHILD)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr[-2000:]

@@ -405,7 +405,7 @@ try:
 except jax.errors.JaxRuntimeError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=120, check=True)
     if "no NVIDIA driver can be opened: libcuda.so.1" not in done.stdout:
         assert Path("/dev/nvidiactl").exists(), done.stdout + done.stderr
 
