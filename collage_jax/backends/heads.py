@@ -12,11 +12,15 @@ from ..graph.ir import Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region
 from ..graph.strides import Strided, destinations, row_major, sources
-from ..patterns.composites import Found
-from .base import Unsupported
+from ..patterns.composites import Found, find_attention
+from ..patterns.matcher import Matcher
+from .base import Proposal, Unsupported
 
 #: Dimensions that heads may lie along (batch and heads, say), at most.
 HEAD_DIMENSIONS = 2
+
+#: Why a kernel takes no product of such arrays, or None.
+Refused = Callable[[Node], Unsupported | None]
 
 #: For each of q, k, v and the result: its axes in the order heads, rows, columns.
 Axes = dict[str, tuple[int, ...]]
@@ -50,8 +54,32 @@ class Heads:
         return "attention" if self.mask is None else "attention+mask"
 
 
+def proposals(graph: Graph, refused: Refused, rows: Collection[str]) -> Iterator[Proposal]:
+    """Every attention of ``graph``, with and without what only rearranges its arrays; the rest as in ``plans``."""
+    for found in find_attention(Matcher(graph)):
+        for heads in plans(graph, found, lambda node: not node.barrier, refused, rows):
+            if isinstance(heads, Unsupported):
+                yield Proposal(found.nodes, "attention", refused=heads)
+            else:
+                yield Proposal(heads.nodes, heads.label)
+
+
+def read(region: Region, refused: Refused, rows: Collection[str]) -> Heads | Unsupported:
+    """The attention that all nodes of ``region`` are."""
+    inside = set(region.nodes)
+    alone = Graph(region.entries, (), region.nodes, region.exits)
+    reasons: dict[str, None] = {}
+    for found in find_attention(Matcher(alone)):
+        for heads in plans(alone, found, inside.__contains__, refused, rows):
+            if isinstance(heads, Unsupported):
+                reasons[heads.reason] = None
+            elif set(heads.nodes) == inside:
+                return heads
+    return Unsupported("; ".join(reasons) or f"this is no attention: {', '.join(region.ops)}")
+
+
 def plans(
-    graph: Graph, found: Found, inside: Inside, refused: Callable[[Node], Unsupported | None], rows: Collection[str]
+    graph: Graph, found: Found, inside: Inside, refused: Refused, rows: Collection[str]
 ) -> Iterator[Heads | Unsupported]:
     """``found`` alone, and with all reshapes and transpositions that only serve it; or why it cannot be run.
 
@@ -85,7 +113,7 @@ def plans(
             yield Heads(nodes, **seen, scale=float(np.float32(found.params["scale"])), mask=mask)
 
 
-def _refused(found: Found, refused: Callable[[Node], Unsupported | None]) -> Unsupported | None:
+def _refused(found: Found, refused: Refused) -> Unsupported | None:
     for node in found.nodes:
         refusal = refused(node) if node.op == "dot_general" else None
         if refusal is not None:

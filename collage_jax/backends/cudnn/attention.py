@@ -8,13 +8,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from ...graph.ir import Graph, Node
-from ...graph.origins import Inside
 from ...graph.region import Region
 from ...graph.strides import Strided
-from ...patterns.composites import find_attention
-from ...patterns.matcher import Matcher
+from .. import heads as heads_of
 from ..base import Proposal, Unsupported
-from ..heads import Heads, Mask, plans
+from ..heads import Heads, Mask
 from .fusion import Fusion, Step
 from .tensors import Operand, Tensor, type_name
 
@@ -23,26 +21,13 @@ _ARRAYS = ("q", "k", "v", "result")
 
 def proposals(graph: Graph) -> Iterator[Proposal]:
     """Every attention of ``graph``, with and without the transpositions around it."""
-    for found in find_attention(Matcher(graph)):
-        for heads in plans(graph, found, lambda node: not node.barrier, _refused, _ARRAYS):
-            if isinstance(heads, Unsupported):
-                yield Proposal(found.nodes, "attention", refused=heads)
-            else:
-                yield Proposal(heads.nodes, heads.label)
+    return heads_of.proposals(graph, _refused, _ARRAYS)
 
 
 def read(region: Region) -> Fusion | Unsupported:
     """The attention that all nodes of ``region`` are."""
-    alone = Graph(region.entries, (), region.nodes, region.exits)
-    inside: Inside = set(region.nodes).__contains__
-    refused: dict[str, None] = {}
-    for found in find_attention(Matcher(alone)):
-        for heads in plans(alone, found, inside, _refused, _ARRAYS):
-            if isinstance(heads, Unsupported):
-                refused[heads.reason] = None
-            elif set(heads.nodes) == set(region.nodes):
-                return _fusion(heads)
-    return Unsupported("; ".join(refused) or f"this is no attention: {', '.join(region.ops)}")
+    found = heads_of.read(region, _refused, _ARRAYS)
+    return found if isinstance(found, Unsupported) else _fusion(found)
 
 
 def _refused(node: Node) -> Unsupported | None:
