@@ -43,7 +43,9 @@ LAYERS = (
     "backends.base",
     "gpu",  # what is left of it: libraries
     "backends.own_kernels",
+    "backends.user_kernels",
     "backends.heads",
+    "backends.channel_affine",
     "backends.packed_weights",
     "backends.discovery",
     "backends",
@@ -94,7 +96,9 @@ COMPAT = "_compat"
 PRIVATE = ("jax._src", "jax.core", "jax.extend", "jax.interpreters", "jaxlib")
 
 #: Modules beside the backends that are none.
-NO_BACKENDS = {"base", "source", "own_kernels", "heads", "packed_weights", "discovery", "registry", "xla"}
+NO_BACKENDS = {"base", "source", "discovery", "registry", "xla"}
+#: What several of them share.
+SHARED = {"own_kernels", "user_kernels", "heads", "channel_affine", "packed_weights"}
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def test_modules_do_not_import_each_other_in_a_circle():
 def _backends() -> set[str]:
     """Names of the modules and folders that hold a backend, the reference left out."""
     inside = {module.split(".")[1] for module in sources() if module.startswith("backends.")}
-    return inside - NO_BACKENDS
+    return inside - NO_BACKENDS - SHARED
 
 
 def _owner(module: str) -> str | None:

@@ -5,22 +5,21 @@ binding        region -> the kernel that runs it, with what its parameters get
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from hashlib import sha256
 from typing import Any
 
 import jax
 
-from ...graph.ir import Graph
 from ...graph.region import Region
 from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered, unregister
-from ...patterns.matcher import Matcher
-from ..base import Backend, Proposal, Unsupported
-from .binding import Binding, Fixed, bind, matches
+from ..base import Unsupported
+from ..user_kernels import UserKernels
+from .binding import Binding, Fixed, bind
 
 
-class Callback(Backend):
+class Callback(UserKernels[CallbackKernel, Binding]):
     """The functions that ``collage_jax.callback_kernel`` decorated, each for its pattern."""
 
     name = "callback"
@@ -37,24 +36,17 @@ class Callback(Backend):
     def version(self) -> str:
         return sha256(" ".join(kernel.version for kernel in registered()).encode()).hexdigest()[:16]
 
-    def portable(self) -> tuple[CallbackKernel, ...]:
+    def registered(self) -> tuple[CallbackKernel, ...]:
         return registered()
 
-    def adopt(self, state: Any) -> None:
-        for kernel in registered():  # some may be gone where `state` is from, or be others of the same name
-            unregister(kernel.name)
-        for kernel in state:
-            register(kernel)
+    def register(self, kernel: CallbackKernel) -> None:
+        register(kernel)
 
-    def propose(self, graph: Graph) -> Iterable[Proposal]:
-        matcher = Matcher(graph)
-        for kernel in registered():
-            for match in matches(kernel, matcher):
-                found = bind(registered(), Region.of(graph, match.nodes))
-                if isinstance(found, Binding):
-                    yield Proposal(match.nodes, found.kernel.name)
-                elif found is not None:
-                    yield Proposal(match.nodes, kernel.name, refused=found)
+    def unregister(self, name: str) -> None:
+        unregister(name)
+
+    def bind(self, region: Region) -> Binding | Unsupported | None:
+        return bind(registered(), region)
 
     def supports(self, region: Region) -> Unsupported | None:
         found = _bound(region)

@@ -6,16 +6,17 @@ The region is matched anew, by itself: a proposal's label says nothing, and regi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ...graph.ir import Constant, Graph, Value
+from ...graph.ir import Constant, Value
 from ...graph.region import Region
 from ...host_functions import RESULT, CallbackKernel, refused_dtype
 from ...patterns.matcher import Match, Matcher
 from ..base import Unsupported
+from ..user_kernels import first_bound
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,7 @@ class Binding:
 
 def bind(kernels: Iterable[CallbackKernel], region: Region) -> Binding | Unsupported | None:
     """The first of ``kernels`` that does what ``region`` does, or why it cannot; None if no pattern describes it."""
-    alone = Matcher(Graph(region.entries, (), region.nodes, region.exits))
-    reasons: list[str] = []
-    for kernel in kernels:
-        found = _bind(kernel, alone, region)
-        if isinstance(found, Binding):
-            return found
-        reasons += [f"{kernel.name}: {found.reason}"] if found is not None else []
-    return Unsupported("; ".join(reasons)) if reasons else None
+    return first_bound(kernels, region, _bind)
 
 
 def _bind(kernel: CallbackKernel, alone: Matcher, region: Region) -> Binding | Unsupported | None:
@@ -112,8 +106,3 @@ def _result(name: str, match: Match) -> Value | None:
         number = int(parts["number"] or 0)
         return match.root.outputs[number] if number < len(match.root.outputs) else None
     return match[capture] if capture in match.params else None
-
-
-def matches(kernel: CallbackKernel, matcher: Matcher) -> list[Match]:
-    """Every place of the matcher's graph that ``kernel`` may fit, but for its condition."""
-    return matcher.find(replace(kernel.pattern, where=None))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from types import ModuleType
@@ -19,18 +19,17 @@ from typing import Any
 
 from ... import native, target
 from ...cuda_kernels import CudaKernel, CudaSource, register, registered, unregister
-from ...graph.ir import Graph
 from ...graph.region import Region
-from ...patterns.matcher import Matcher
-from ..base import Backend, Proposal, Unsupported
+from ..base import Unsupported
+from ..user_kernels import UserKernels
 from . import cupy_call, nvrtc
-from .binding import Binding, bind, matches
+from .binding import Binding, bind
 from .launching import launch
 
 _lock = threading.Lock()
 
 
-class Cuda(Backend):
+class Cuda(UserKernels[CudaKernel, Binding]):
     """The kernels that ``collage_jax.cuda_kernel`` made known, each for its pattern."""
 
     name = "cuda"
@@ -53,24 +52,17 @@ class Cuda(Backend):
         kernels = " ".join(kernel.version for kernel in registered())
         return sha256(f"{nvrtc.version()} {kernels}".encode()).hexdigest()[:16]
 
-    def portable(self) -> tuple[CudaKernel, ...]:
+    def registered(self) -> tuple[CudaKernel, ...]:
         return registered()
 
-    def adopt(self, state: Any) -> None:
-        for kernel in registered():  # some may be gone where `state` is from, or be others of the same name
-            unregister(kernel.name)
-        for kernel in state:
-            register(kernel)
+    def register(self, kernel: CudaKernel) -> None:
+        register(kernel)
 
-    def propose(self, graph: Graph) -> Iterable[Proposal]:
-        matcher = Matcher(graph)
-        for kernel in registered():
-            for match in matches(kernel, matcher):
-                found = bind(registered(), Region.of(graph, match.nodes))
-                if isinstance(found, Binding):
-                    yield Proposal(match.nodes, found.kernel.name)
-                elif found is not None:
-                    yield Proposal(match.nodes, kernel.name, refused=found)
+    def unregister(self, name: str) -> None:
+        unregister(name)
+
+    def bind(self, region: Region) -> Binding | Unsupported | None:
+        return bind(registered(), region)
 
     def supports(self, region: Region) -> Unsupported | None:
         found = _call(region)

@@ -6,16 +6,17 @@ The region is matched anew, by itself: a proposal's label says nothing, and regi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 
 from ...costs import told
 from ...cuda_kernels import CudaKernel
-from ...graph.ir import Constant, Graph, Value, is_array_dtype
+from ...graph.ir import Constant, Value, is_array_dtype
 from ...graph.region import Region
 from ...patterns.matcher import Match, Matcher
 from ..base import Unsupported
+from ..user_kernels import first_bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +29,9 @@ class Binding:
     results: tuple[Value, ...]
 
 
-def matches(kernel: CudaKernel, matcher: Matcher) -> list[Match]:
-    """Every place of the matcher's graph that ``kernel`` may fit, but for its condition."""
-    return matcher.find(replace(kernel.pattern, where=None))
-
-
 def bind(kernels: Iterable[CudaKernel], region: Region) -> Binding | Unsupported | None:
     """The first of ``kernels`` that does what ``region`` does, or why it cannot; None if no pattern describes it."""
-    alone = Matcher(Graph(region.entries, (), region.nodes, region.exits))
-    reasons: list[str] = []
-    for kernel in kernels:
-        found = _bind(kernel, alone, region)
-        if isinstance(found, Binding):
-            return found
-        reasons += [f"{kernel.name}: {found.reason}"] if found is not None else []
-    return Unsupported("; ".join(reasons)) if reasons else None
+    return first_bound(kernels, region, _bind)
 
 
 def _bind(kernel: CudaKernel, alone: Matcher, region: Region) -> Binding | Unsupported | None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
-
-import jax.numpy as jnp
 
 from ...graph.ir import Constant, Node
 from ..base import Unsupported
+from ..channel_affine import factor_and_offset
 from .fusion import LAST, Fusion, Step
 from .tensors import Kind, Operand, Tensor, strides_of, type_name
 
@@ -55,28 +53,13 @@ def normalized(fusion: Fusion, node: Node) -> Fusion | None:
 def _vectors(node: Node, axes: Sequence[int | None], kind: Kind) -> tuple[Operand, Operand] | None:
     """The factors and the offsets of ``node``, in single precision, for a tensor with those axes."""
     x, *vectors = node.inputs
-    axis, epsilon = int(node.params["axis"]), float(node.params["epsilon"])
+    axis = int(node.params["axis"])
     if axis not in axes or any(isinstance(v, Constant) or v.size != x.shape[axis] for v in vectors):
         return None
-    mean, variance, *affine = vectors
-    scale = affine[:1] if node.params["scale"] else []
-    shift = affine[len(scale) :]
-
-    def factor(variance: Any, *scale: Any) -> Any:
-        root = jnp.sqrt(_flat(variance) + epsilon)
-        return _flat(scale[0]) / root if scale else 1 / root
-
-    def offset(mean: Any, variance: Any, *affine: Any) -> Any:
-        moved = -_flat(mean) * factor(variance, *affine[: len(scale)])
-        return moved + _flat(affine[-1]) if shift else moved
-
     dims = tuple(x.shape[axis] if a == axis else 1 for a in axes)
     tensor = Tensor(dims, strides_of(dims, kind), "FLOAT")
-    return Operand(tensor, (variance, *scale), factor), Operand(tensor, (mean, variance, *scale, *shift), offset)
-
-
-def _flat(array: Any) -> Any:
-    return array.reshape(-1).astype(jnp.float32)
+    factor, offset = factor_and_offset(node)
+    return Operand(tensor, factor.values, factor.make), Operand(tensor, offset.values, offset.make)
 
 
 ANCHORS = {"batch_norm": plan}

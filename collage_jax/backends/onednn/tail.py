@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ...graph.gates import gate
 from ...graph.ir import Constant, Graph, Node, Value
+from ..channel_affine import factor_and_offset
 from .activations import Eltwise, activation, bounds, is_erf_gelu, text, with_scalar
 from .call import Call, Operand, PostOp
 from .memory import Memory, dtype_name, fill_strides
@@ -172,38 +172,24 @@ def _bias(call: Call, operand: Operand) -> Operand:
 
 def _normalized(call: Call, node: Node) -> Call | None:
     """Batch normalization with given statistics as a factor and an offset for each channel."""
-    axis, epsilon = int(node.params["axis"]) % call.result.ndim, float(node.params["epsilon"])
+    axis = int(node.params["axis"]) % call.result.ndim
     if node.inputs[0] is not call.result or (axis,) not in call.groups or any(map(_is_scalar_value, node.inputs)):
         return None
     dim = call.groups.index((axis,))
     channels = call.dst.dims[dim]
     if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]):
         return None
-    mean, variance, *affine = node.inputs[1:]
-    scale = affine[:1] if node.params.get("scale", True) else []
-    shift = affine[len(scale) :]
     dims = tuple(channels if d == dim else 1 for d in range(len(call.dst.dims)))
     order = sorted(range(len(dims)), key=lambda d: -call.dst.strides[d])
     memory = Memory("f32", dims, fill_strides(dims, [None] * len(dims), order))
 
-    def factor(variance: Any, *scale: Any) -> Any:
-        root = jnp.sqrt(_flat(variance) + epsilon)
-        return _flat(scale[0]) / root if scale else 1 / root
-
-    def offset(mean: Any, variance: Any, *affine: Any) -> Any:
-        moved = -_flat(mean) * factor(variance, *affine[: len(scale)])
-        return moved + _flat(affine[-1]) if shift else moved
-
+    factor, offset = factor_and_offset(node)
     return call.followed_by(
         "batch_norm",
         (node,),
-        PostOp("binary", "mul", Operand(memory, (variance, *scale), factor)),
-        PostOp("binary", "add", Operand(memory, (mean, variance, *scale, *shift), offset)),
+        PostOp("binary", "mul", Operand(memory, factor.values, factor.make)),
+        PostOp("binary", "add", Operand(memory, offset.values, offset.make)),
     )
-
-
-def _flat(array: Any) -> Any:
-    return array.reshape(-1).astype(jnp.float32)
 
 
 def _is_scalar_value(value: Value) -> bool:
