@@ -1,4 +1,4 @@
-"""What a backend must keep to, as tests that any author of one runs, with pytest or without.
+"""What a backend must keep to, as tests that any author of one runs, with pytest or without::
 
     from collage_jax.testing import arguments, backend_contract, case
 

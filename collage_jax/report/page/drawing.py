@@ -27,7 +27,7 @@ def drawing(placement: Placement, colours: Mapping[str, Colour]) -> Markup | Non
         return None
     (width, height), inside = painter.graph("")
     arrow = tag("path", d="M0 0L8 4L0 8z")
-    marker = tag("marker", arrow, id="arrow", viewBox="0 0 8 8", refX=7.0, refY=4.0, markerWidth=7.0, orient="auto")
+    marker = tag("marker", arrow, id="arrow", viewBox="0 0 8 8", refX=7.0, refY=4.0, markerWidth=7.0, markerHeight=7.0, orient="auto")
     size = f"0 0 {width + 2 * MARGIN:.0f} {height + 2 * MARGIN:.0f}"
     return tag(
         "svg",
