@@ -28,7 +28,7 @@ source_suffix = {".md": "markdown"}
 
 # Markdown that reads well where it lies as well: links to files, no directives but those of index and reference pages.
 myst_heading_anchors = 4
-myst_enable_extensions = ["alert"]
+myst_enable_extensions = ["colon_fence"]
 
 #: Where the repository can be read in a browser, such as https://host/owner/collage_jax/blob/main. Unset, links to
 #: source files are text.

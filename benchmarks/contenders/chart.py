@@ -13,6 +13,8 @@ from .results import Result
 
 GREYS = ("#b8bec7", "#98a0ac", "#7a8494", "#5e6979", "#454f5e", "#2f3743")
 OUR_COLOUR = "#d9480f"
+#: On a dark page light and dark change places, and hues stay.
+DARK = "@media (prefers-color-scheme: dark) { svg { filter: invert(1) hue-rotate(180deg) } }"
 
 
 def draw(results: list[Result], path: Path) -> None:
@@ -36,4 +38,6 @@ def draw(results: list[Result], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, transparent=True)
+    text = path.read_text(encoding="utf8")
+    path.write_text(text.replace("</style>", f"\n{DARK}</style>", 1), encoding="utf8")

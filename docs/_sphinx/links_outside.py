@@ -32,7 +32,7 @@ class LinksOutside(SphinxTransform):
     def _outside(self, target: str, node: nodes.Element) -> Path | None:
         """The file of the checkout, beside the docs, that ``node`` links to."""
         is_page = node.get("refdomain") == "doc"
-        if not target or is_page and target in self.env.found_docs:
+        if not target or (is_page and target in self.env.found_docs):
             return None
         # A page that includes a file has the links of that file, relative to where it lies.
         base = Path(node.source or self.document["source"]).parent

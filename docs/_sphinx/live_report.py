@@ -1,4 +1,4 @@
-"""Placements kept beside the figures, each as the page that `Placement.to_html` writes; links to one lead to its page."""
+"""Placements kept beside the figures, each as the page that `to_html` writes; links to one lead to its page."""
 
 from __future__ import annotations
 
