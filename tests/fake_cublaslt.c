@@ -11,9 +11,15 @@
 
 enum { kSuccess = 0, kInvalid = 7, kNotSupported = 15 };
 enum { kF32 = 0, kF64 = 1, kF16 = 2, kBF16 = 14 };
-enum { kRelu = 2, kBias = 4, kGelu = 32, kGradientA = 256, kGradientB = 512 };
+enum { kRelu = 2, kBias = 4, kSlopeOfRelu = 8, kGradient = 16, kGelu = 32, kSlopeOfGelu = 64, kAux = 128 };
+enum { kGradientA = 256, kGradientB = 512 };
 
-typedef struct { int compute, scale; int32_t attributes[8]; void* vector; } Desc;
+typedef struct {
+  int compute, scale;
+  int32_t attributes[8];
+  void *vector, *aux;
+  int64_t aux_leading, aux_stride;
+} Desc;
 typedef struct { int type; uint64_t rows, columns; int64_t leading, stride; int32_t batch; } Layout;
 typedef struct { uint64_t workspace; uint32_t alignment[4]; } Preference;
 typedef struct { uint64_t data[8]; } Algorithm;
@@ -92,6 +98,9 @@ static int set(void* field, size_t size, const void* value, size_t given) {
 
 int cublasLtMatmulDescSetAttribute(Desc* desc, int attribute, const void* value, size_t bytes) {
   if (attribute == 8) return set(&desc->vector, sizeof desc->vector, value, bytes);
+  if (attribute == 11) return set(&desc->aux, sizeof desc->aux, value, bytes);
+  if (attribute == 12) return set(&desc->aux_leading, sizeof desc->aux_leading, value, bytes);
+  if (attribute == 13) return set(&desc->aux_stride, sizeof desc->aux_stride, value, bytes);
   if (attribute != 3 && attribute != 4 && attribute != 7) return kInvalid;
   return set(&desc->attributes[attribute], sizeof(int32_t), value, bytes);
 }
@@ -110,7 +119,11 @@ int cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute, 
 static int fits(const Desc* desc, const Layout* a, const Layout* b, const Layout* c, const Layout* d) {
   const int ta = desc->attributes[3], tb = desc->attributes[4], epilogue = desc->attributes[7];
   const uint64_t depth = ta ? a->rows : a->columns;
-  const int has_vector = (epilogue & (kBias | kGradientA | kGradientB)) != 0;
+  const int has_vector = (epilogue & (kBias | kGradient | kGradientA | kGradientB)) != 0;
+  const int has_aux = (epilogue & kAux) != 0, whole = epilogue & kSlopeOfRelu ? 128 : 8;
+  if (has_aux != (desc->aux != NULL)) return 0;
+  if (has_aux && (desc->aux_leading < (int64_t)d->rows || desc->aux_leading % whole || desc->aux_stride % whole)) return 0;
+  if (epilogue & (kSlopeOfRelu | kSlopeOfGelu) && depth == 1) return 0;
   return (ta ? a->columns : a->rows) == d->rows && (tb ? b->columns : b->rows) == depth &&
          (tb ? b->rows : b->columns) == d->columns && c->rows == d->rows && c->columns == d->columns &&
          a->batch == d->batch && b->batch == d->batch && c->batch == d->batch && has_vector == (desc->vector != NULL);
@@ -165,9 +178,22 @@ static void store(int type, void* base, int64_t i, double number) {
   }
 }
 
-static double activated(int epilogue, double x) {
+static double tanh_of_gelu(double x) { return tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)); }
+
+static double slope_of_gelu(double x) {
+  const double t = tanh_of_gelu(x);
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / acos(-1.0)) * (1 + 3 * 0.044715 * x * x);
+}
+
+// The bits of a ReLU are read in the order in which NVIDIA's tests of nvmath-python read them.
+static double activated(const Desc* desc, int type, int64_t i, int64_t j, int64_t batch, double x) {
+  const int epilogue = desc->attributes[7];
+  const int64_t at = i + j * desc->aux_leading + batch * desc->aux_stride;
+  if (epilogue & kSlopeOfRelu) return ((const uint8_t*)desc->aux)[at / 8] >> at % 8 & 1 ? x : 0;
+  if (epilogue & kSlopeOfGelu) return x * slope_of_gelu(load(type, desc->aux, at));
   if (epilogue & kRelu) return x > 0 ? x : isnan(x) ? x : 0;
-  return epilogue & kGelu ? 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x))) : x;
+  if (epilogue & kGelu && epilogue & kAux) store(type, desc->aux, at, x);
+  return epilogue & kGelu ? 0.5 * x * (1 + tanh_of_gelu(x)) : x;
 }
 
 static int aligned(const void* address, uint64_t to) { return (uintptr_t)address % to == 0; }
@@ -179,10 +205,10 @@ static void record(const Desc* desc, double alpha, double beta, const Layout* co
   int at = snprintf(last, sizeof last,
                     "{\"compute\":%d,\"scale\":%d,\"transa\":%d,\"transb\":%d,\"epilogue\":%d,\"alpha\":%.17g,"
                     "\"beta\":%.17g,\"rank\":%d,\"alignment\":%d,\"limit\":%llu,\"workspace\":%zu,\"separate_c\":%d,"
-                    "\"stream\":%d",
+                    "\"stream\":%d,\"aux\":[%lld,%lld]",
                     desc->compute, desc->scale, desc->attributes[3], desc->attributes[4], desc->attributes[7], alpha,
                     beta, (int)algorithm->data[1], (int)algorithm->data[2], (unsigned long long)algorithm->data[3],
-                    workspace, has_c, stream != NULL);
+                    workspace, has_c, stream != NULL, (long long)desc->aux_leading, (long long)desc->aux_stride);
   for (int i = 0; i < 4; ++i)
     at += snprintf(last + at, sizeof last - (size_t)at, ",\"%c\":[%d,%d,%d,%lld,%d,%lld]", "abcd"[i], layouts[i]->type,
                    (int)layouts[i]->rows, (int)layouts[i]->columns, (long long)layouts[i]->leading, layouts[i]->batch,
@@ -196,7 +222,8 @@ int cublasLtMatmul(void* handle, Desc* desc, const void* alpha, const void* a, L
                    void* workspace, size_t bytes, void* stream) {
   const uint64_t to = algorithm->data[2];
   if (handle != (void*)&kMagic || algorithm->data[0] != kMagic || !fits(desc, la, lb, lc, ld)) return kInvalid;
-  if (!aligned(a, to) || !aligned(b, to) || !aligned(c, to) || !aligned(d, to) || !aligned(desc->vector, to))
+  if (!aligned(a, to) || !aligned(b, to) || !aligned(c, to) || !aligned(d, to) || !aligned(desc->vector, to) ||
+      !aligned(desc->aux, to))
     return kInvalid;
   if (bytes < 1024u << algorithm->data[1] || !aligned(workspace, 256)) return kInvalid;
   memset(workspace, 0xff, bytes);
@@ -215,8 +242,13 @@ int cublasLtMatmul(void* handle, Desc* desc, const void* alpha, const void* a, L
         double x = factor * sum;
         if (other != 0) x += other * load(lc->type, c, batch * lc->stride + i + j * lc->leading);
         if (epilogue & kBias) x += load(ld->type, desc->vector, i);
-        store(ld->type, d, batch * ld->stride + i + j * ld->leading, activated(epilogue, x));
+        store(ld->type, d, batch * ld->stride + i + j * ld->leading, activated(desc, ld->type, i, j, batch, x));
       }
+  for (int64_t i = 0; epilogue & kGradient && i < m; ++i) {
+    double sum = 0;
+    for (int64_t j = 0; j < n; ++j) sum += load(ld->type, d, i + j * ld->leading);
+    store(ld->type, desc->vector, i, sum);
+  }
   const int of_a = epilogue == kGradientA;
   for (int64_t i = 0; (of_a || epilogue == kGradientB) && i < (of_a ? m : n); ++i) {
     double sum = 0;

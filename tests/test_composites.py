@@ -600,3 +600,64 @@ def test_control_flow_stays_as_it_is():
         return lax.scan(lambda carry, y: (carry + jax.nn.relu(y), jax.nn.silu(y)), x[0], jax.nn.relu(x))
 
     assert [node.op for node in composites(fun, X)] == ["relu"]
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+def gelu_by_hand(x):
+    return 0.5 * x * (1 + jnp.tanh(SQRT_2_PI.astype(x.dtype) * (x + 0.044715 * x * x * x)))
+
+
+def gelu_factored(x):
+    return x * (0.5 * (1.0 + jnp.tanh(0.7978845608 * x * (1.0 + 0.044715 * x * x))))
+
+
+GELUS = {"jax": lambda x: jax.nn.gelu(x, approximate=True), "by hand": gelu_by_hand, "factored": gelu_factored}
+
+
+def step(gelu, layers=1):
+    def loss(w, x):
+        for _ in range(layers):
+            x = gelu(x @ w)
+        return jnp.sum(x * x)
+
+    return jax.value_and_grad(loss)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("gelu", GELUS.values(), ids=GELUS)
+def test_the_gradient_of_a_gelu_is_one_operation_and_so_is_the_gelu(gelu, dtype):
+    w, x = jax.ShapeDtypeStruct((8, 8), dtype), jax.ShapeDtypeStruct((5, 8), dtype)
+    graph = recognise(trace_function(step(gelu, layers=2), w, x))
+    found = [node for node in graph.nodes if node.op in ("gelu", "gelu_gradient")]
+    assert [node.op for node in found] == ["gelu", "gelu", "gelu_gradient", "gelu_gradient"]
+    assert [node.inputs[0] for node in found[2:]] == [node.inputs[0] for node in found[1::-1]]
+    assert not any(node.op in ("tanh", "integer_pow") for node in graph.nodes)
+    made = [v for node in graph.nodes for part in node.primitives for v in part.outputs]
+    assert len(made) == len(set(made))
+    values = arrays([w, x])
+    got, wanted = evaluate(graph, *values), jax.tree.leaves(jax.jit(step(gelu, layers=2))(*values))
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(
+            np.float32(a), np.float32(b), rtol=5e-2 if dtype == jnp.bfloat16 else 1e-5, atol=1e-4
+        )
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        step(lambda x: jax.nn.gelu(x, approximate=False)),
+        step(jnp.tanh),
+        step(lambda x: 0.5 * x * (1 + jnp.tanh(0.79 * (x + 0.044715 * x**3)))),
+        jax.value_and_grad(lambda w, x: jnp.sum(jax.nn.gelu(x @ w) + x @ w)),  # two gradients meet in x @ w
+        lambda w, x: jax.jvp(lambda w: jax.nn.gelu(x @ w), (w,), (w,)),  # the same slope, in other operations
+    ],
+)
+def test_what_is_no_gradient_of_a_gelu_by_tanh(fun):
+    w, x = jax.ShapeDtypeStruct((8, 8), np.float32), jax.ShapeDtypeStruct((5, 8), np.float32)
+    graph = recognise(trace_function(fun, w, x))
+    values = arrays([w, x])
+    for a, b in zip(evaluate(graph, *values), jax.tree.leaves(fun(*values)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert "gelu_gradient" not in {node.op for node in graph.nodes}

@@ -15,6 +15,7 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -31,6 +32,7 @@ from collage_jax.backends.base import Unsupported
 from collage_jax.backends.cublas import BACKEND, CuBLAS
 from collage_jax.backends.cublas import library as loading
 from collage_jax.backends.cublas.library import TARGET
+from collage_jax.backends.cublas.product import bits_of
 from collage_jax.gpu import xla_target
 from collage_jax.gpu.device import known
 from collage_jax.gpu.libraries import CUBLASLT, opened
@@ -39,6 +41,7 @@ from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, tolerance
 from collage_jax.patterns.recognise import recognise
+from collage_jax.problem import problem_of
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -183,7 +186,13 @@ VALUE(kMinAlignmentD, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES);
 VALUE(kDefault, CUBLASLT_EPILOGUE_DEFAULT); VALUE(kRelu, CUBLASLT_EPILOGUE_RELU); VALUE(kBias, CUBLASLT_EPILOGUE_BIAS);
 VALUE(kReluBias, CUBLASLT_EPILOGUE_RELU_BIAS); VALUE(kGelu, CUBLASLT_EPILOGUE_GELU);
 VALUE(kGeluBias, CUBLASLT_EPILOGUE_GELU_BIAS); VALUE(kBiasGradientA, CUBLASLT_EPILOGUE_BGRADA);
-VALUE(kBiasGradientB, CUBLASLT_EPILOGUE_BGRADB);
+VALUE(kBiasGradientB, CUBLASLT_EPILOGUE_BGRADB); VALUE(kGeluAux, CUBLASLT_EPILOGUE_GELU_AUX);
+VALUE(kGeluAuxBias, CUBLASLT_EPILOGUE_GELU_AUX_BIAS); VALUE(kReluGradient, CUBLASLT_EPILOGUE_DRELU);
+VALUE(kReluBiasGradient, CUBLASLT_EPILOGUE_DRELU_BGRAD); VALUE(kGeluGradient, CUBLASLT_EPILOGUE_DGELU);
+VALUE(kGeluBiasGradient, CUBLASLT_EPILOGUE_DGELU_BGRAD);
+VALUE(kAuxPointer, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER);
+VALUE(kAuxLeadingDimension, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD);
+VALUE(kAuxBatchStride, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE);
 
 #define PLACE(ours, theirs) \
   static_assert(offsetof(Heuristic, ours) == offsetof(cublasLtMatmulHeuristicResult_t, theirs), #theirs)
@@ -433,6 +442,162 @@ def test_sums_over_other_axes_stay_outside(fake):
     assert list(regions_of(fun, array(33, 12), array(33, 9))) == ["dot", "transpose+dot"]
 
 
+# --- gradients of activations -----------------------------------------------------------------------------------------
+
+GELU, RELU = (lambda x: jax.nn.gelu(x, approximate=True)), jax.nn.relu
+DRELU, DRELU_BGRAD, DGELU, DGELU_BGRAD, GELU_AUX, GELU_AUX_BIAS = 136, 152, 192, 208, 160, 164  # cublasLtEpilogue_t
+
+
+def through(activation, y, dy):
+    """The activation of y, and its gradient for that of its result."""
+    result, gradient = jax.vjp(activation, y)
+    return result, gradient(dy)[0]
+
+
+#: Products by the shapes of their operands, and how many last axes of the result are its line.
+PLACES = {
+    "mk,kn->mn": 1, "mk,nk->mn": 1, "km,kn->mn": 1, "mk,kn->nm": 1, "bmk,bkn->bmn": 1, "mbk,bkn->mbn": 1,
+    "abk,kn->abn": 1, "mk,khd->mhd": 2,
+}  # fmt: skip
+
+
+@st.composite
+def slopes(draw):
+    """The gradient of an activation after some product, perhaps with more between and a sum of it."""
+    spec = draw(st.sampled_from(sorted(PLACES)))
+    extent = {axis: draw(st.one_of(st.integers(1, 5), st.sampled_from([7, 8, 16, 24]))) for axis in "abmknhd"}
+    left, right, result = spec.replace("->", ",").split(",")
+    shapes = [tuple(extent[axis] for axis in axes) for axes in (left, right, result)]
+    between = draw(st.sampled_from(["", "scale", "residual", "scale residual"]))
+    summed, is_gelu = draw(st.booleans()), draw(st.booleans())
+
+    def fun(dy, w, y):
+        given = with_tail(jnp.einsum(spec, dy, w), between)
+        result, gradient = through(GELU if is_gelu else RELU, y, given)
+        return result, gradient, gradient.sum(tuple(range(y.ndim - PLACES[spec]))) if summed else None
+
+    dtype = draw(st.sampled_from(["float32", "float32", "float16", "bfloat16"]))
+    line = int(np.prod(shapes[2][-PLACES[spec] :]))
+    fits = extent["k"] > 1 and (line % 8 == 0 or not is_gelu)
+    has_sum = fits and summed and not spec.startswith(("b", "mb")) and (len(shapes[2]) > PLACES[spec])
+    return fun, [array(*shape, dtype=dtype, seed=i) for i, shape in enumerate(shapes)], is_gelu, fits, has_sum
+
+
+@settings(max_examples=30, deadline=None)
+@given(slopes())
+def test_gradients_of_activations_compute_what_jax_does(fake, case):
+    fun, arrays, is_gelu, fits, has_sum = case
+    labels = check_all(fun, *arrays)
+    name = "gelu_gradient" if is_gelu else "relu_gradient"
+    assert any(label.endswith(name) for label in labels) == fits, labels
+    if has_sum and arrays[2].dtype == jnp.float32:  # in narrow types JAX's own sum widens first
+        assert any(label.endswith(f"{name}+bias_gradient") for label in labels), labels
+
+
+def loss(activation, weights, x, wanted):
+    for w, b in weights[:-1]:
+        x = activation(x @ w + b)
+    w, b = weights[-1]
+    return jnp.mean((x @ w + b - wanted) ** 2)
+
+
+def step(activation):
+    """A step of training a network of three layers."""
+
+    def fun(weights, x, wanted):
+        gradients = jax.grad(lambda weights: loss(activation, weights, x, wanted))(weights)
+        return jax.tree.map(lambda w, g: w - 0.1 * g, weights, gradients)
+
+    return fun
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_a_step_of_training(fake, activation, dtype):
+    sizes = (12, 24, 16, 5)
+    weights = [(array(a, b, dtype=dtype, seed=a), array(b, dtype=dtype, seed=b)) for a, b in pairwise(sizes)]
+    closed = jax.jit(step({"relu": RELU, "gelu": GELU}[activation])).trace(
+        weights, array(33, 12, dtype=dtype), array(33, 5, dtype=dtype)
+    )
+    graph = problem_of(closed.jaxpr, ()).split.each
+    with target.aiming_at(known("sm_90")):
+        found = [(p.label, Region.of(graph, p.nodes)) for p in BACKEND.propose(graph) if p.refused is None]
+    labels = [label for label, _ in found]
+    assert sum(label.endswith(f"{activation}_gradient+bias_gradient") for label in labels) == 2, labels
+    assert sum(label == f"dot+bias+{activation}" for label in labels) == 2, labels
+    asked_for = set()
+    for label, region in found:
+        assert region.is_convex, label
+        check(region)
+        asked_for.add(fake.last()["epilogue"])
+    assert asked_for > ({DRELU_BGRAD, 6, 256} if activation == "relu" else {DGELU_BGRAD, GELU_AUX_BIAS, 256})
+
+
+@pytest.mark.parametrize(
+    ("shape", "activation", "epilogue", "aux"),
+    [
+        ((5, 9), RELU, DRELU, [128, 128 * 5]),
+        ((5, 130), RELU, DRELU, [256, 256 * 5]),
+        ((5, 16), GELU, DGELU, [16, 80]),
+    ],
+)
+def test_what_goes_with_a_gradient(fake, shape, activation, epilogue, aux):
+    def fun(dy, w, y):
+        return through(activation, y, dy @ w)
+
+    m, n = shape
+    last = asked(fake, fun, array(m, 12), array(12, n), array(m, n))
+    assert (last["epilogue"], last["aux"]) == (epilogue, [aux[0], 0])
+    batched = asked(
+        fake, lambda dy, w, y: through(activation, y, dy @ w), array(3, m, 12), array(3, 12, n), array(3, m, n)
+    )
+    assert (batched["epilogue"], batched["aux"]) == (epilogue, aux)
+
+
+def test_a_gelu_gives_what_its_gradient_asks_for(fake):
+    def fun(x, w, b, dy):
+        return through(GELU, x @ w + b, dy)
+
+    args = array(5, 12), array(12, 16), array(16), array(5, 16)
+    assert check_all(fun, *args) == ["dot", "dot+bias", "dot+bias+gelu"]
+    assert fake.last()["epilogue"] == GELU_AUX_BIAS and fake.last()["aux"] == [16, 0]
+    assert list(regions_of(fun, args[0], array(12, 9), array(9), array(5, 9))) == ["dot", "dot+bias"]
+    assert check_all(lambda x, w: (x @ w, GELU(x @ w)), *args[:2])[-1] == "dot+gelu"
+    assert fake.last()["epilogue"] == GELU_AUX
+
+
+def test_a_gradient_that_cannot_be_part_says_why(fake):
+    def after(activation, more=lambda d: d):
+        return lambda dy, w, y: through(activation, y, more(dy @ w))
+
+    shapes = (5, 12), (12, 16), (5, 16)
+    args = [array(*shape) for shape in shapes]
+    assert not refusals_of(after(GELU), *args)
+    odd = array(5, 12), array(12, 9), array(5, 9)
+    assert "in lines of a multiple of 8, got 9" in refusals_of(after(GELU), *odd)[0]
+    assert not refusals_of(after(RELU), *odd)
+    for activation in (GELU, RELU):
+        assert "with no bias" in refusals_of(after(activation, lambda d: d + array(16)), *args)[0]
+        flat = array(5, 1), array(1, 16), array(5, 16)
+        assert "more than one product" in refusals_of(after(activation), *flat)[0]
+    assert list(regions_of(after(lambda x: jax.nn.gelu(x, approximate=False)), *args)) == ["dot"]
+    with jax.enable_x64(True):
+        wide = [array(*shape, dtype="float64") for shape in shapes]
+        assert "not in float64" in refusals_of(after(RELU), *wide)[0]
+
+
+@pytest.mark.parametrize("line", [1, 9, 128, 130])
+def test_bits_as_they_are_documented(line):
+    """Bit i % 8 of byte i // 8 is that of the element i of a line, and a line is filled up to 128 bits."""
+    y = np.array([[1.0, -1, 0, -0.0, np.nan, np.inf, -np.inf, 1e-30] * 17] * 3, np.float32)[:, :line]
+    packed = np.asarray(bits_of(jnp.asarray(y), line))
+    assert packed.shape == (3, -(-line // 128) * 16) and packed.dtype == np.uint8
+    bits = packed[:, np.arange(packed.shape[1] * 8) // 8] >> (np.arange(packed.shape[1] * 8) % 8) & 1
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(bits[:, :line], y > 0)
+    assert not bits[:, line:].any()
+
+
 # --- precision, devices, refusals -------------------------------------------------------------------------------------
 
 
@@ -596,6 +761,13 @@ def called(spec, version="999000", results=((5, 9),), workspace=65536 + 256, **h
         (("epilogue=default", "epilogue=tanh"), "one of default, bias, relu"),
         (("beta=0.0", "beta=1.0"), None),
         (("epilogue=default", "epilogue=bgrada"), None),
+        (("epilogue=default", "epilogue=drelu aux=128x0"), None),
+        (("epilogue=default", "epilogue=gelu_aux aux=16x0"), None),
+        (("epilogue=default", "epilogue=drelu"), "missing token `aux=`"),
+        (("epilogue=default", "epilogue=relu aux=128x0"), "there is no such option"),
+        (("epilogue=default", "epilogue=drelu aux=64x0"), "a distance of 64, a multiple of 128 is needed"),
+        (("epilogue=default", "epilogue=dgelu aux=16x4"), "a distance of 4, a multiple of 8 is needed"),
+        (("epilogue=default", "epilogue=dgelu_bgrad aux=8x0"), "aux has columns of 9 elements at a distance of 8"),
         (("rank=0", "rank=64"), "it is below 64"),
         (("rank=0", "rank=0 colour=1"), "there is no such option"),
         (("alpha=1.0 ", ""), "missing token `alpha=`"),
@@ -614,12 +786,13 @@ def test_a_bad_spec_is_refused_when_it_is_compiled(fake, change, message):
 def test_specs_that_contradict_themselves(fake):
     for change, message in {
         "beta=1.0 epilogue=bgrada": "nothing is added",
+        "sizes=9x5x12x2 epilogue=drelu_bgrad aux=128x640": "of a single product",
         "operand=f64 result=f64 compute=f64 epilogue=relu": "products in f64 have no epilogue",
     }.items():
         spec = GOOD
         for token in change.split():
             key = token.split("=")[0]
-            spec = " ".join(token if word.startswith(f"{key}=") else word for word in spec.split())
+            spec = " ".join([*(word for word in spec.split() if not word.startswith(f"{key}=")), token])
         with pytest.raises(jax.errors.JaxRuntimeError, match=message):
             called(spec).lower(array(5, 12), array(12, 9)).compile()
 
@@ -681,6 +854,10 @@ CHILD = """
     from collage_jax.graph.trace import trace_function
     from collage_jax.patterns.recognise import recognise
 
+    def step(x, w1, b1, w2, dy, activation):
+        y, back = jax.vjp(lambda x, w1, b1, w2: activation(x @ w1 + b1) @ w2, x, w1, b1, w2)
+        return back(dy)
+
     def layer(x, w, b):
         return jax.nn.gelu(x @ w + b, approximate=True)
 
@@ -697,6 +874,17 @@ CHILD = """
         call = next(line for line in hlo.splitlines() if f'custom_call_target="{TARGET}"' in line)
         print(longest.label, "epilogue=gelu_bias" in call, "bf16[256,128]{1,0}" in call)
     print(BACKEND.version())
+    for activation in (jax.nn.relu, jax.nn.gelu):
+        with target.aiming_at(known("sm_90")):
+            args = [jax.ShapeDtypeStruct(s, jnp.bfloat16) for s in ((64, 48), (48, 72), (72,), (72, 24), (64, 24))]
+            graph = recognise(trace_function(lambda *a: step(*a, activation), *args))
+            calls, there = [], sharding_on(known("sm_90"))
+            for found in BACKEND.propose(graph):
+                region = Region.of(graph, found.nodes)
+                entries = [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=there) for v in region.entries]
+                hlo = jax.jit(BACKEND.emit(region)).lower(*entries).compile().as_text()
+                calls += [line.split("epilogue=")[1].split()[0] for line in hlo.splitlines() if "epilogue=" in line]
+        print(*sorted(set(calls)))
     bad = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct((4, 4), jnp.float32))
     run = lambda x: bad(x, spec="operand=f8", version=load().version())
     try:
@@ -719,7 +907,9 @@ def test_programs_are_compiled_for_gpus_that_are_not_here(module):
     assert done.returncode == 0, done.stderr[-2000:]
     assert lines[:2] == ["dot+bias+gelu True True"] * 2
     assert lines[2].startswith("cuBLASLt 1")
-    assert "one of f16, bf16, f32, f64 is needed" in lines[3]
+    assert {"drelu", "drelu_bgrad"} < set(lines[3].split())
+    assert {"dgelu", "dgelu_bgrad", "gelu_aux_bias"} < set(lines[4].split())
+    assert "one of f16, bf16, f32, f64 is needed" in lines[5]
 
 
 @pytest.mark.gpu

@@ -24,10 +24,10 @@ from .numbering import Numbers, same_value
 # fmt: off
 _KEEPS_DIMS = COMMUTATIVE | {
     "abs", "atan2", "cbrt", "ceil", "clamp", "clip", "convert_element_type", "cos", "div", "elu", "erf", "erfc", "exp",
-    "exp2", "expm1", "floor", "ge", "gelu", "gt", "hard_sigmoid", "hard_swish", "integer_pow", "is_finite", "le",
-    "leaky_relu", "log", "log1p", "log_softmax", "logistic", "lt", "mish", "neg", "nextafter", "not", "pow", "relu",
-    "relu6", "rem", "round", "rsqrt", "select_n", "sigmoid", "sign", "silu", "sin", "softmax", "softplus", "sqrt",
-    "square", "sub", "tanh",
+    "exp2", "expm1", "floor", "ge", "gelu", "gelu_gradient", "gt", "hard_sigmoid", "hard_swish", "integer_pow",
+    "is_finite", "le", "leaky_relu", "log", "log1p", "log_softmax", "logistic", "lt", "mish", "neg", "nextafter", "not",
+    "pow", "relu", "relu6", "rem", "round", "rsqrt", "select_n", "sigmoid", "sign", "silu", "sin", "softmax",
+    "softplus", "sqrt", "square", "sub", "tanh",
 }
 # fmt: on
 

@@ -14,6 +14,7 @@ from ..graph.region import Region
 from ..graph.simplify import drop_dead, with_inputs
 from .composites import RECOGNISERS, Found, find_attention
 from .folding import fold_scalars
+from .gelu_gradient import with_gelu_gradients
 from .matcher import Matcher
 
 
@@ -23,7 +24,7 @@ def recognise(graph: Graph, *, attention: bool = False) -> Graph:
     Where two overlap, the larger wins (GELU over a part of it). ``attention`` also makes one composite of a whole
     attention, for backends that take it so. The bodies of control flow are graphs of their own and stay as they are.
     """
-    graph = fold_scalars(graph)
+    graph = with_gelu_gradients(fold_scalars(graph))
     free = _free_nodes(graph)
     matcher = Matcher(graph, free)
     recognisers = (*RECOGNISERS, find_attention) if attention else RECOGNISERS

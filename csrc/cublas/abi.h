@@ -20,7 +20,10 @@ enum DescAttribute : int {                                                      
   kTransA = 3,
   kTransB = 4,
   kEpilogueAttribute = 7,
-  kBiasPointer = 8
+  kBiasPointer = 8,
+  kAuxPointer = 11,
+  kAuxLeadingDimension = 12,
+  kAuxBatchStride = 13
 };
 enum LayoutAttribute : int { kBatchCount = 5, kBatchStride = 6 };  // CUBLASLT_MATRIX_LAYOUT_
 enum PreferenceAttribute : int {                                   // CUBLASLT_MATMUL_PREF_
@@ -38,6 +41,14 @@ enum Epilogue : uint32_t {  // cublasLtEpilogue_t
   kReluBias = kRelu | kBias,
   kGelu = 32,
   kGeluBias = kGelu | kBias,
+  kAux = 128,  // not one by itself: what is read or written besides
+  kGeluAux = kGelu | kAux,
+  kGeluAuxBias = kGeluAux | kBias,
+  kBiasGradient = 16,  // nor is this
+  kReluGradient = 8 | kAux,
+  kReluBiasGradient = kReluGradient | kBiasGradient,
+  kGeluGradient = 64 | kAux,
+  kGeluBiasGradient = kGeluGradient | kBiasGradient,
   kBiasGradientA = 256,
   kBiasGradientB = 512
 };

@@ -20,9 +20,8 @@ struct Scalar {
 // The largest power of two, at most kAlignment, that all of the addresses are multiples of.
 size_t Alignment(const Addresses& addresses) {
   uintptr_t bits = kAlignment;
-  for (const void* address : {addresses.a, addresses.b, addresses.c, static_cast<const void*>(addresses.vector),
-                              static_cast<const void*>(addresses.d)})
-    bits |= reinterpret_cast<uintptr_t>(address);
+  const void* const all[] = {addresses.a, addresses.b, addresses.c, addresses.vector, addresses.aux, addresses.d};
+  for (const void* address : all) bits |= reinterpret_cast<uintptr_t>(address);
   return bits & (~bits + 1);
 }
 
@@ -31,12 +30,12 @@ size_t Alignment(const Addresses& addresses) {
 Matmul::Matmul(const Library& library, Recipe recipe)
     : library_(library),
       recipe_(recipe),
-      plain_(Describe(nullptr)),
+      plain_(Describe(nullptr, nullptr)),
       a_(LayoutOf(recipe.operand, recipe.a)),
       b_(LayoutOf(recipe.operand, recipe.b)),
       d_(LayoutOf(recipe.result, recipe.d)) {}
 
-Owned<MatmulDesc> Matmul::Describe(const void* vector) const {
+Owned<MatmulDesc> Matmul::Describe(const void* vector, const void* aux) const {
   auto made = Make(library_, "a description of a product", library_->MatmulDescCreate, library_->MatmulDescDestroy,
                    recipe_.compute, recipe_.scale());
   const auto set = [&](DescAttribute attribute, const auto& value) {
@@ -46,6 +45,11 @@ Owned<MatmulDesc> Matmul::Describe(const void* vector) const {
   set(kTransB, recipe_.transpose_b);
   set(kEpilogueAttribute, recipe_.epilogue);
   if (vector != nullptr) set(kBiasPointer, vector);
+  if (recipe_.has_aux()) {
+    set(kAuxLeadingDimension, recipe_.aux.leading_dimension);
+    set(kAuxBatchStride, recipe_.aux.stride);
+  }
+  if (aux != nullptr) set(kAuxPointer, aux);
   return made;
 }
 
@@ -79,9 +83,9 @@ Matmul::Choice Matmul::Choose(int device, size_t alignment) const {
   set(kMaxWorkspace, static_cast<uint64_t>(recipe_.workspace));
   for (const PreferenceAttribute attribute : {kMinAlignmentA, kMinAlignmentB, kMinAlignmentC, kMinAlignmentD})
     set(attribute, static_cast<uint32_t>(alignment));
-  // Of the vector's address only the alignment counts here.
-  const bool has_vector = recipe_.has_bias() || recipe_.has_gradient();
-  const auto described = Describe(has_vector ? reinterpret_cast<const void*>(alignment) : nullptr);
+  // Of these addresses only the alignment counts here.
+  const auto aligned = [&](bool is_there) { return is_there ? reinterpret_cast<const void*>(alignment) : nullptr; };
+  const auto described = Describe(aligned(recipe_.has_bias() || recipe_.has_gradient()), aligned(recipe_.has_aux()));
   std::vector<Heuristic> found(static_cast<size_t>(recipe_.rank) + 1);
   int count = 0;
   library_.Check(library_->MatmulAlgoGetHeuristic(library_.On(device), described.get(), a_.get(), b_.get(), d_.get(),
@@ -97,7 +101,8 @@ Matmul::Choice Matmul::Choose(int device, size_t alignment) const {
 
 void Matmul::Run(const Addresses& addresses, int device, void* stream) {
   const Choice& choice = ChoiceOn(device, Alignment(addresses));
-  const auto own = addresses.vector != nullptr ? Describe(addresses.vector) : Owned<MatmulDesc>(nullptr, nullptr);
+  const bool is_plain = addresses.vector == nullptr && addresses.aux == nullptr;
+  const auto own = is_plain ? Owned<MatmulDesc>(nullptr, nullptr) : Describe(addresses.vector, addresses.aux);
   const Scalar alpha(recipe_.alpha, recipe_.scale()), beta(recipe_.beta, recipe_.scale());
   library_.Check(library_->Matmul(library_.On(device), own ? own.get() : plain_.get(), alpha.address(), addresses.a,
                                   a_.get(), addresses.b, b_.get(), beta.address(),

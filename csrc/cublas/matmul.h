@@ -16,10 +16,11 @@ constexpr size_t kAlignment = 128;
 // The workspace must begin at a multiple of it.
 constexpr size_t kWorkspaceAlignment = 256;
 
-// Where the arrays lie. `c` is null where nothing is added; `vector` is the bias, or where its gradient goes, or null.
+// Where the arrays lie. `c` is null where nothing is added; `vector` is the bias, or where its gradient goes, or null;
+// `aux` is what the epilogue reads or writes besides, or null.
 struct Addresses {
   const void *a, *b, *c;
-  void *vector, *d, *workspace;
+  void *vector, *aux, *d, *workspace;
 };
 
 class Matmul {
@@ -40,14 +41,14 @@ class Matmul {
     size_t workspace;
   };
 
-  Owned<MatmulDesc> Describe(const void* vector) const;
+  Owned<MatmulDesc> Describe(const void* vector, const void* aux) const;
   Owned<Layout> LayoutOf(DataType type, const Matrix& matrix) const;
   const Choice& ChoiceOn(int device, size_t alignment);
   Choice Choose(int device, size_t alignment) const;
 
   const Library& library_;
   const Recipe recipe_;
-  const Owned<MatmulDesc> plain_;  // used where no vector takes part: a description holds its address
+  const Owned<MatmulDesc> plain_;  // used where neither vector nor aux takes part: a description holds their addresses
   const Owned<Layout> a_, b_, d_;
   std::mutex mutex_;
   std::map<std::pair<int, size_t>, Choice> choices_;  // by device and alignment

@@ -40,11 +40,13 @@ void* Address(const ffi::AnyBuffer& buffer, size_t bytes, const char* name) {
   return buffer.untyped_data();
 }
 
-// Operands a, b, c if anything is added, the bias if there is one; results d, the bias's gradient if that is asked for,
-// and the workspace with room for its alignment.
+// Operands a, b, c if anything is added, the bias if there is one, aux if it is read; results d, the bias's gradient if
+// that is asked for, aux if it is made, and the workspace with room for its alignment.
 Addresses AddressesOf(const Recipe& recipe, const ffi::RemainingArgs& arguments, const ffi::RemainingRets& results) {
   const bool adds = recipe.beta != 0;
-  if (arguments.size() != size_t{2} + adds + recipe.has_bias() || results.size() != size_t{2} + recipe.has_gradient())
+  const bool makes_aux = recipe.makes_aux(), reads_aux = recipe.has_aux() && !makes_aux;
+  if (arguments.size() != size_t{2} + adds + recipe.has_bias() + reads_aux ||
+      results.size() != size_t{2} + recipe.has_gradient() + makes_aux)
     throw SpecError("the product has another number of operands or results");
   size_t next = 0, made = 0;
   const auto operand = [&](DataType type, int64_t elements, const char* name) {
@@ -59,9 +61,11 @@ Addresses AddressesOf(const Recipe& recipe, const ffi::RemainingArgs& arguments,
   const int64_t elements = recipe.d.elements(recipe.batch);
   if (adds) found.c = operand(recipe.result, elements, "operand c");
   if (recipe.has_bias()) found.vector = operand(recipe.result, recipe.m, "the bias");
+  if (reads_aux) found.aux = Address(arguments.get<ffi::AnyBuffer>(next++).value(), recipe.aux_bytes(), "operand aux");
   found.d = result(elements, "result d");
   if (recipe.has_gradient())
-    found.vector = result(recipe.epilogue == kBiasGradientA ? recipe.m : recipe.n, "the bias's gradient");
+    found.vector = result(recipe.epilogue == kBiasGradientB ? recipe.n : recipe.m, "the bias's gradient");
+  if (makes_aux) found.aux = Address(*results.get<ffi::AnyBuffer>(made++).value(), recipe.aux_bytes(), "result aux");
   void* const given = Address(*results.get<ffi::AnyBuffer>(made).value(), recipe.workspace + kWorkspaceAlignment,
                               "the workspace");
   std::byte* const workspace = static_cast<std::byte*>(given);

@@ -14,6 +14,10 @@ namespace {
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // rows, columns or matrices, as in BLAS
 constexpr int64_t kMostRanks = 64;
 
+// What distances in the epilogue's own matrix are multiples of, by NVIDIA's description of
+// CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD and _BATCH_STRIDE: in bits, and in elements.
+constexpr int64_t kBits = 128, kElements = 8;
+
 template <typename T>
 T Named(Tokens& tokens, const std::string& key, std::initializer_list<std::pair<const char*, T>> known) {
   const std::string name = tokens.Take(key);
@@ -55,6 +59,17 @@ Matrix Read(Tokens& tokens, const std::string& name, int64_t rows, int64_t colum
   return Lying(name, rows, columns, numbers[0] == 1, numbers[1], numbers[2]);
 }
 
+Matrix Aux(Tokens& tokens, const Recipe& recipe) {
+  const std::vector<int64_t> numbers = tokens.Numbers("aux", 2, 0);
+  const int64_t whole = recipe.has_bits() ? kBits : kElements;
+  for (int64_t number : numbers)
+    if (number % whole != 0)
+      throw SpecError("aux has a distance of " + std::to_string(number) + ", a multiple of " + std::to_string(whole) +
+                      " is needed");
+  const int64_t rows = recipe.has_bits() ? (recipe.m + kBits - 1) / kBits * kBits : recipe.m;
+  return Lying("aux", rows, recipe.n, false, numbers[0], numbers[1]);
+}
+
 void RequireTypes(const Recipe& recipe) {
   const bool is_wide = recipe.operand == kF32 || recipe.operand == kF64;
   if (recipe.result != recipe.operand && (is_wide || recipe.result != kF32))
@@ -67,13 +82,20 @@ void RequireTypes(const Recipe& recipe) {
 
 void RequireEpilogue(const Recipe& recipe) {
   if (recipe.operand == kF64 && recipe.epilogue != kDefault) throw SpecError("products in f64 have no epilogue");
-  if (recipe.has_gradient() && (recipe.batch != 1 || recipe.beta != 0))
-    throw SpecError("a bias's gradient is of a single product to which nothing is added");
+  if (!recipe.has_gradient()) return;
+  if (recipe.batch != 1) throw SpecError("a bias's gradient is of a single product");
+  if (!recipe.has_aux() && recipe.beta != 0)
+    throw SpecError("the sum over an operand goes with a product to which nothing is added");
 }
 
 }  // namespace
 
 size_t ElementBytes(DataType type) { return type == kF64 ? 8 : type == kF32 ? 4 : 2; }
+
+size_t Recipe::aux_bytes() const {
+  const int64_t elements = aux.elements(batch);
+  return static_cast<size_t>(has_bits() ? elements / 8 : elements * static_cast<int64_t>(ElementBytes(result)));
+}
 
 Recipe MakeRecipe(std::string_view spec) {
   Tokens tokens(spec);
@@ -90,10 +112,6 @@ Recipe MakeRecipe(std::string_view spec) {
   recipe.b = Read(tokens, "b", recipe.k, recipe.n, recipe.transpose_b);
   const std::vector<int64_t> d = tokens.Numbers("d", 2, 0);
   recipe.d = Lying("d", recipe.m, recipe.n, false, d[0], d[1]);
-  for (const Matrix* matrix : {&recipe.a, &recipe.b, &recipe.d}) {
-    RequireSize("a stack of matrices", {recipe.batch, matrix->stride});
-    RequireSize("a matrix", {matrix->columns, matrix->leading_dimension});
-  }
   recipe.alpha = Factor(tokens, "alpha");
   recipe.beta = Factor(tokens, "beta");
   recipe.epilogue = Named<Epilogue>(tokens, "epilogue",
@@ -103,8 +121,19 @@ Recipe MakeRecipe(std::string_view spec) {
                                      {"relu_bias", kReluBias},
                                      {"gelu", kGelu},
                                      {"gelu_bias", kGeluBias},
+                                     {"gelu_aux", kGeluAux},
+                                     {"gelu_aux_bias", kGeluAuxBias},
+                                     {"drelu", kReluGradient},
+                                     {"drelu_bgrad", kReluBiasGradient},
+                                     {"dgelu", kGeluGradient},
+                                     {"dgelu_bgrad", kGeluBiasGradient},
                                      {"bgrada", kBiasGradientA},
                                      {"bgradb", kBiasGradientB}});
+  recipe.aux = recipe.has_aux() ? Aux(tokens, recipe) : Matrix{0, 0, 0, 0};
+  for (const Matrix* matrix : {&recipe.a, &recipe.b, &recipe.d, &recipe.aux}) {
+    RequireSize("a stack of matrices", {recipe.batch, matrix->stride});
+    RequireSize("a matrix", {matrix->columns, matrix->leading_dimension});
+  }
   const int64_t rank = tokens.Numbers("rank", 1, 0)[0];
   if (rank >= kMostRanks) Reject("rank=" + std::to_string(rank), "it is below " + std::to_string(kMostRanks));
   recipe.rank = static_cast<int>(rank);

@@ -22,7 +22,7 @@ from .anchors import plan
 from .kernel import kernel
 from .library import load
 from .product import Product
-from .tail import extend, with_gradient
+from .tail import extend, why_not_followed, with_gradient
 
 #: Algorithms beside the recommended one that are worth timing.
 _OTHERS = (1, 2)
@@ -72,6 +72,8 @@ class CuBLAS(Backend):
                     if frozenset(product.nodes) not in known:
                         known.add(frozenset(product.nodes))
                         yield Proposal(product.nodes, product.label)
+                    if (left := why_not_followed(graph, product, _may_be_inside)) is not None:
+                        yield Proposal((*product.nodes, left[0]), f"{product.label}+{left[0].op}", refused=left[1])
 
     def supports(self, region: Region) -> Unsupported | None:
         product = read(region)

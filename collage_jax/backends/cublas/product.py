@@ -1,6 +1,7 @@
 """A product of matrices as cuBLASLt sees it, with what is fused to it.
 
-    rows x depth times depth x columns, for each of a batch; then scale, summand, bias and activation, in this order
+    rows x depth times depth x columns, for each of a batch; then scale, summand, bias and activation, or the gradient
+    of an activation, in this order
 
 The library thinks in columns: what JAX calls a row-major matrix is the transposed one there. So the product that it is
 asked for is D = A B with A the right operand and B the left one, and a bias along JAX's last axis lies along D's first,
@@ -11,12 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
+
+import jax.numpy as jnp
 
 from ...graph.ir import Node, Value
 
 #: Data types by JAX's name, as the native side writes them.
 DTYPES = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
+
+#: Lines of the bits that the gradient of a ReLU is told by begin at multiples of so many.
+_BITS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +51,22 @@ class Operand:
 
 @dataclass(frozen=True, eq=False)
 class Gradient:
-    """The sum over ``depth`` of the left operand, or of the right one, that ``node`` makes; of a bias, in training."""
+    """The sum that ``node`` makes, of a bias's gradient in training.
+
+    Over the depth for the left operand or the right one; for the result over all but what is in its line.
+    """
 
     node: Node
-    of_left: bool
+    of: Literal["left", "right", "result"]
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
     """``anchor`` with what is around it in ``nodes``; the last of what follows makes ``result``.
 
-    ``sizes`` are rows, columns, depth and batch. ``compute`` is "f32", "tf32" or "f64".
+    ``sizes`` are rows, columns, depth and batch. ``compute`` is "f32", "tf32" or "f64". ``activation`` is "relu" or
+    "gelu", or the gradient of one, "drelu" or "dgelu". ``beside`` is what goes with it: for "drelu" an array that is
+    positive where the gradient passes, for "dgelu" the GELU's operand, for "gelu" the same, where it is a result too.
     """
 
     anchor: Node
@@ -73,6 +85,7 @@ class Product:
     summand: Value | None = None
     bias: Value | None = None
     activation: str | None = None
+    beside: Value | None = None
     gradient: Gradient | None = None
 
     @property
@@ -93,13 +106,18 @@ class Product:
     @property
     def exits(self) -> tuple[Value, ...]:
         """In the order in which the library writes them."""
-        return (self.result,) if self.gradient is None else (self.result, self.gradient.node.out)
+        gradient = () if self.gradient is None else (self.gradient.node.out,)
+        return (self.result, *gradient, *(() if self._reads_beside or self.beside is None else (self.beside,)))
 
     @property
     def operands(self) -> tuple[tuple[Value, Callable[[Any], Any] | None], ...]:
         """In the order of the call, each with what makes it of its value, None for the value itself."""
-        sides = [(side.value, side.make) for side in self._sides]
-        return (*sides, *((value, None) for value in (self.summand, self.bias) if value is not None))
+        found = [(side.value, side.make) for side in self._sides]
+        found += [(value, None) for value in (self.summand, self.bias) if value is not None]
+        if self.beside is not None and self._reads_beside:
+            bits = partial(bits_of, line=self.line) if self.activation == "drelu" else None
+            found.append((self.beside, bits))
+        return tuple(found)
 
     def followed_by(self, label: str, nodes: tuple[Node, ...], **tail: Any) -> Product:
         labels, longer = (*self.labels, label), (*self.nodes, *nodes)
@@ -121,6 +139,7 @@ class Product:
             "alpha": repr(self.alpha),
             "beta": repr(self.beta),
             "epilogue": self._epilogue,
+            **({} if self.beside is None else {"aux": _times(self._distances_beside)}),
             "rank": rank,
             "workspace": workspace,
         }
@@ -132,10 +151,33 @@ class Product:
 
     @property
     def _epilogue(self) -> str:
-        if self.gradient is not None:
-            return "bgrada" if self.gradient.of_left == self.swapped else "bgradb"
-        parts = (self.activation, "bias" if self.bias is not None else None)
-        return "_".join(filter(None, parts)) or "default"
+        if self.gradient is not None and self.gradient.of != "result":
+            return "bgrada" if (self.gradient.of == "left") == self.swapped else "bgradb"
+        aux = "aux" if self.beside is not None and not self._reads_beside else None
+        vector = "bgrad" if self.gradient is not None else "bias" if self.bias is not None else None
+        return "_".join(filter(None, (self.activation, aux, vector))) or "default"
+
+    @property
+    def _reads_beside(self) -> bool:
+        return self.activation in ("drelu", "dgelu")
+
+    @property
+    def _distances_beside(self) -> tuple[int, int]:
+        """From one line of ``beside`` to the next and from one matrix to the next; for "drelu" in bits."""
+        if self.activation != "drelu":
+            return self.leading, self.stride
+        padded = self.line + -self.line % _BITS
+        return self.leading // self.line * padded, self.stride // self.line * padded
+
+
+def bits_of(array: Any, line: int) -> Any:
+    """Where ``array`` is positive, as bits, the lowest of a byte first, lines filled up to multiples of ``_BITS``.
+
+    NVIDIA's reference does not say in which order they are; its tests of nvmath-python read the library's own so
+    (tests/nvmath_tests/linalg/advanced/matmul/test_epilog.py, ``verify_relu_bitmask``).
+    """
+    lines = jnp.pad(array.reshape(-1, line) > 0, ((0, 0), (0, -line % _BITS)))
+    return jnp.packbits(lines, axis=-1, bitorder="little")
 
 
 def _times(numbers: Iterable[int]) -> str:

@@ -2,19 +2,23 @@
 
     activation(alpha * product + beta * summand + bias)
 
-In float64 there are no bias and no activation. A product that nothing follows may give the sum over one of its operands
-too, which is the gradient of a bias where the product is that of weights.
+In float64 there are no bias and no activation. A GELU may give its operand too, which its gradient asks for. In place
+of an activation the gradient of one may follow where there is no bias; then the sum over the result's rows, the bias's
+gradient, is made too. A product that nothing follows may give the sum over one of its operands instead, which is the
+gradient of a bias where the product is that of weights.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, prod
 
 import numpy as np
 
+from ...graph.gates import gate
 from ...graph.ir import Constant, Graph, Node, Value
 from ...graph.origins import Inside, number, vector
+from ..base import Unsupported
 from .anchors import contracted_axes, laid_out
 from .product import Gradient, Product
 
@@ -23,11 +27,16 @@ _ADDS = ("add", "add_any")
 #: Factors are float32 in the library, and are rounded there.
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
+#: What distances in a GELU's operand are multiples of, in elements (CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD).
+_WHOLE = 8
+
 
 def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
     """``product`` with what reads its result next, or None if that cannot be. ``inside`` bounds the region."""
     node = graph.only_user(product.result)
-    if node is None or node.barrier or not inside(node) or len(node.outputs) != 1 or product.gradient is not None:
+    if node is None:
+        return _kept(graph, product, inside)
+    if node.barrier or not inside(node) or len(node.outputs) != 1 or product.gradient is not None:
         return None
     if product.is_bare and (longer := laid_out(graph, product, inside)) is not None:
         return longer
@@ -35,6 +44,8 @@ def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
         return None
     if node.op == "relu" or (node.op == "gelu" and node.params["approximate"]):
         return product.followed_by(node.op, (node,), activation=node.op) if _has_epilogues(product) else None
+    if (slope := _slope(graph, product, node, inside)) is not None:
+        return None if isinstance(slope, Unsupported) else slope
     if node.op not in (*_ADDS, "sub", "mul", "div") or node.inputs.count(product.result) != 1:
         return None
     first = node.inputs[0] is product.result
@@ -48,7 +59,9 @@ def extend(graph: Graph, product: Product, inside: Inside) -> Product | None:
 
 
 def with_gradient(graph: Graph, product: Product, inside: Inside) -> Product | None:
-    """``product`` with the sum that someone takes of one of its operands over what it sums over itself, or None."""
+    """``product`` with the sum that someone takes of its result or of one of its operands, or None."""
+    if product.activation in ("drelu", "dgelu") and product.gradient is None:
+        return _with_sum_of_result(graph, product, inside)
     if not product.is_bare or product.sizes[3] != 1 or not _has_epilogues(product):
         return None
     for side, axes in enumerate(contracted_axes(product.anchor)):
@@ -57,8 +70,65 @@ def with_gradient(graph: Graph, product: Product, inside: Inside) -> Product | N
                 continue
             if frozenset(map(int, node.params["axes"])) == axes and node.params.get("out_sharding") is None:
                 labels = (*product.labels, "bias_gradient")
-                return replace(product, nodes=(*product.nodes, node), labels=labels, gradient=Gradient(node, side == 0))
+                gradient = Gradient(node, "left" if side == 0 else "right")
+                return replace(product, nodes=(*product.nodes, node), labels=labels, gradient=gradient)
     return None
+
+
+def why_not_followed(graph: Graph, product: Product, inside: Inside) -> tuple[Node, Unsupported] | None:
+    """The gradient of an activation that follows ``product`` and cannot be part of it, with the reason."""
+    node = graph.only_user(product.result)
+    if node is None or not inside(node) or product.activation is not None or len(node.outputs) != 1:
+        return None
+    slope = _slope(graph, product, node, inside)
+    return (node, slope) if isinstance(slope, Unsupported) else None
+
+
+def _kept(graph: Graph, product: Product, inside: Inside) -> Product | None:
+    """``product`` with a GELU of its result, which is a result too, for others read it."""
+    if product.activation or product.gradient is not None or not _has_epilogues(product) or not _is_whole(product):
+        return None
+    for node in graph.users.get(product.result, ()):
+        if node.op == "gelu" and node.params["approximate"] and inside(node):
+            return product.followed_by("gelu", (node,), activation="gelu", beside=product.result)
+    return None
+
+
+def _slope(graph: Graph, product: Product, node: Node, inside: Inside) -> Product | Unsupported | None:
+    """``product`` with the gradient of an activation, if ``node`` is one: what it gives times the slope elsewhere."""
+    if node.op == "gelu_gradient":
+        operand, given = node.inputs
+        found = ("dgelu", operand, (node,)) if given is product.result and operand is not given else None
+    else:
+        gated = gate(graph, node, product.result, inside)
+        found = None if gated is None else ("drelu", gated[0], (*gated[1], node))
+    if found is None:
+        return None
+    name, beside, nodes = found
+    if product.bias is not None or not _has_epilogues(product):
+        return Unsupported("cuBLASLt does the gradient of an activation with no bias, and not in float64")
+    if product.sizes[2] == 1:  # as NVIDIA's tests of nvmath-python have it
+        return Unsupported("cuBLASLt does the gradient of an activation with sums of more than one product")
+    if name == "dgelu" and not _is_whole(product):
+        return Unsupported(f"cuBLASLt reads a GELU's operand in lines of a multiple of {_WHOLE}, got {product.leading}")
+    return product.followed_by(f"{name[1:]}_gradient", nodes, activation=name, beside=beside)
+
+
+def _with_sum_of_result(graph: Graph, product: Product, inside: Inside) -> Product | None:
+    shape = product.result.shape
+    for node in graph.users.get(product.result, ()):
+        if node.op != "reduce_sum" or node.barrier or not inside(node) or node.out.dtype != product.result.dtype:
+            continue
+        count = len(node.params["axes"])
+        summed = sorted(map(int, node.params["axes"])) == list(range(count)) and prod(shape[count:]) == product.line
+        if summed and product.sizes[3] == 1 and node.params.get("out_sharding") is None:
+            labels = (*product.labels, "bias_gradient")
+            return replace(product, nodes=(*product.nodes, node), labels=labels, gradient=Gradient(node, "result"))
+    return None
+
+
+def _is_whole(product: Product) -> bool:
+    return product.leading % _WHOLE == 0 and product.stride % _WHOLE == 0
 
 
 def _has_epilogues(product: Product) -> bool:

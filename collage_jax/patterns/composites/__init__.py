@@ -10,6 +10,7 @@ the mean may be wider than that of ``x``.
 | ``clip`` | x | min, max |
 | ``leaky_relu``, ``elu`` | x | alpha |
 | ``gelu`` | x | approximate: True for the tanh formula, False for erf |
+| ``gelu_gradient`` | x, dy | approximate: True |
 | ``softmax``, ``log_softmax`` | x | axis |
 | ``layer_norm`` | x, [scale], [shift] | axis, epsilon, unbiased, epsilon_outside, scale, shift |
 | ``rms_norm`` | x, [scale] | axis, epsilon, scale |
@@ -19,6 +20,8 @@ the mean may be wider than that of ``x``.
 | ``mean``, ``global_max_pool`` | x | axes, keepdims |
 | ``upsample_nearest`` | x | factors: one for each dimension |
 | ``attention`` | q, k, v, [mask] | scale, qk, q_operand, axis, av, v_operand, mask, mask_dims, fill |
+
+``gelu_gradient``: dy times the slope of the GELU at x, in training; see ``patterns.gelu_gradient``.
 
 ``unbiased``: the variance is divided by n - 1. ``epsilon_outside``: it is added to the deviation, not to the variance.
 Boolean ``scale`` and ``shift`` say whether that input is there; vectors have as many elements as x along ``axis``, and

@@ -140,6 +140,8 @@ _SOFTPLUS = one_of(
     _STABLE_SOFTPLUS,
 )
 
+GELU_BY_TANH = PatternRecogniser("gelu", _half_of_product(X, _TWICE_TANH_CDF), lambda match: {"approximate": True})
+
 RECOGNISERS = (
     PatternRecogniser("relu", _RELU, no_params),
     PatternRecogniser("relu6", one_of(_clipped(X, const(0), const(6)), minimum(_RELU, 6)), no_params),
@@ -155,11 +157,7 @@ RECOGNISERS = (
         _half_of_product(X, _TWICE_NORMAL_CDF),
         lambda match: {"approximate": False},
     ),
-    PatternRecogniser(
-        "gelu",
-        _half_of_product(X, _TWICE_TANH_CDF),
-        lambda match: {"approximate": True},
-    ),
+    GELU_BY_TANH,
     PatternRecogniser("softplus", _SOFTPLUS, no_params),
     PatternRecogniser("mish", mul(X, tanh(_SOFTPLUS)), no_params),
 )
