@@ -1,5 +1,6 @@
 """collage_jax: ``jax.jit`` with a choice of kernels."""
 
+from .api import disabled as disabled
 from .api import jit as jit
 from .backends.base import Backend as Backend
 from .backends.base import PreparedKernel as PreparedKernel

@@ -13,6 +13,8 @@ from .backends import registry
 from .config import TUNE_MODES, config
 from .dispatch import Jitted
 from .placement import Placement
+from .spelling import did_you_mean
+from .switches import Switches, also, checked_names
 from .tuning import Settings
 
 
@@ -25,6 +27,9 @@ def jit(
     budget_s: float | None = None,
     tolerance: float | None = None,
     placement: Placement | str | os.PathLike[str] | None = None,
+    disable_backends: Iterable[str] = (),
+    disable_regions: Iterable[str] = (),
+    deterministic: bool = False,
     static_argnums: int | Sequence[int] | None = None,
     static_argnames: str | Iterable[str] | None = None,
     donate_argnums: int | Sequence[int] | None = None,
@@ -50,6 +55,11 @@ def jit(
       placement: a ``Placement``, or the path of a saved one, to use instead of tuning. It is checked first: calls of
         another program than it was made for raise ``ValueError``; where the machine or a library differs from when it
         was made, kernels are compared with XLA, and what cannot run here or is not right stays with XLA.
+      disable_backends, disable_regions: names of backends, and of regions as ``explain`` prints them or of operations,
+        that XLA is to run instead, beside those that ``collage_jax.config`` switches off.
+      deterministic: the same bits in every call and process with the same libraries, on machines of one kind. Nothing
+        is chosen by times: kernels run where ``placement`` or ``config.placements`` says so and their backends promise
+        the same bits each time, XLA everywhere else.
       static_argnums, static_argnames, donate_argnums, donate_argnames: as in ``jax.jit``.
 
     Returns:
@@ -67,6 +77,9 @@ def jit(
             budget_s=budget_s,
             tolerance=tolerance,
             placement=placement,
+            disable_backends=disable_backends,
+            disable_regions=disable_regions,
+            deterministic=deterministic,
             static_argnums=static_argnums,
             static_argnames=static_argnames,
             donate_argnums=donate_argnums,
@@ -80,10 +93,40 @@ def jit(
         mode = _checked_tune(tune)
     with _naming("COLLAGE_JAX_BUDGET_S", budget_s):
         seconds = _checked_budget(budget_s)
-    settings = Settings(names, mode, seconds, _checked_tolerance(tolerance))
+    with _naming("COLLAGE_JAX_DISABLE_BACKENDS", None):
+        _check_known(config.disable_backends)
+    switches = _checked_switches(disable_backends, disable_regions, deterministic)
+    settings = Settings(names, mode, seconds, _checked_tolerance(tolerance), switches)
     frozen = checked_argnums("frozen_argnums", frozen_argnums)
     pinned = _checked_placement(placement)
     return Jitted(fun, settings, frozen, static_argnums, static_argnames, donate_argnums, donate_argnames, pinned)
+
+
+@contextmanager
+def disabled(*, backends: Iterable[str] | None = None, regions: Iterable[str] | None = None) -> Iterator[None]:
+    """Switch kernels off in this thread, in functions that were called before too: a context, or a decorator.
+
+    Without arguments everything runs as ``jax.jit`` runs it. ``backends`` and ``regions`` switch off those alone, as
+    the arguments ``disable_backends`` and ``disable_regions`` of ``collage_jax.jit`` do. As under
+    ``jax.default_matmul_precision``, programs are traced and compiled anew inside; both kinds are kept.
+    """
+    everything = backends is None and regions is None
+    with also(Switches(off=True) if everything else _checked_switches(backends, regions, False)):
+        yield
+
+
+def _checked_switches(backends: Iterable[str] | None, regions: Iterable[str] | None, deterministic: bool) -> Switches:
+    if not isinstance(deterministic, bool):
+        raise TypeError(f"`deterministic` must be True or False, got {deterministic!r}; give one of them")
+    off = checked_names("disable_backends", backends)
+    _check_known(off)
+    return Switches(False, tuple(sorted(off)), tuple(sorted(checked_names("disable_regions", regions))), deterministic)
+
+
+def _check_known(backends: Iterable[str]) -> None:
+    for name in backends:
+        if registry.get(name.partition("@")[0]).name == registry.REFERENCE:
+            raise ValueError("`disable_backends` must leave 'xla', which runs what nobody else does; take it out")
 
 
 @contextmanager
@@ -117,7 +160,8 @@ def checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:
 def _checked_tune(mode: str | None) -> str:
     mode = config.tune if mode is None else mode
     if mode not in TUNE_MODES:
-        raise ValueError(f"`tune` must be one of {', '.join(map(repr, TUNE_MODES))}, got {mode!r}")
+        remedy = did_you_mean(mode, TUNE_MODES) or f"; omit it for {TUNE_MODES[0]!r}"
+        raise ValueError(f"`tune` must be one of {', '.join(map(repr, TUNE_MODES))}, got {mode!r}{remedy}")
     return mode
 
 

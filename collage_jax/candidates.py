@@ -11,6 +11,8 @@ from .costs import FAULTS, told
 from .graph.canonical import region_key
 from .graph.ir import Graph, Node, Value
 from .graph.region import Region
+from .graph.subgraphs import maximal_convex
+from .switches import NOTHING, Switches
 
 #: Shape-only operations: XLA folds them into their neighbours, alone they cost nothing worth measuring.
 VIEWS = frozenset({"reshape", "squeeze", "expand_dims", "broadcast_in_dim"})
@@ -55,11 +57,14 @@ class Candidates:
     subgraphs: tuple[Candidate, ...] = ()
 
 
-def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = ()) -> Candidates:
+def find(
+    graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = (), switches: Switches = NOTHING
+) -> Candidates:
     """Candidates of ``graph``: what each backend proposes and supports, and XLA on those regions and their nodes.
 
-    Nodes that no backend wants get no candidate: they stay with XLA whatever is chosen. ``frozen`` values are the same
-    call after call, so that kernels may take them in a form of their own.
+    Nodes that no backend wants get no candidate: they stay with XLA whatever is chosen, as do those of regions that
+    ``switches`` bar. ``frozen`` values are the same call after call, so that kernels may take them in a form of their
+    own.
     """
     frozen = frozenset(frozen)
     found: list[Candidate] = []
@@ -90,7 +95,50 @@ def find(graph: Graph, backends: Sequence[Backend], frozen: Collection[Value] = 
     taken = {c.region for c in found if c.backend not in fallbacks}
     found = [c for c in found if c.backend not in fallbacks or c.region not in taken]
     chosen_from = (*found, *_xla_candidates(graph, regions, frozen))
-    return Candidates(graph, chosen_from, tuple(refusals), tuple(subgraphs))
+    everything = Candidates(graph, chosen_from, tuple(refusals), tuple(subgraphs))
+    return _allowed(everything, backends, frozen, switches) if switches.regions else everything
+
+
+def _allowed(
+    found: Candidates, backends: Sequence[Backend], frozen: frozenset[Value], switches: Switches
+) -> Candidates:
+    """``found`` without what holds a node of a region that ``switches`` bar.
+
+    A graph runtime, which takes as much as it can, gets the parts around such nodes instead.
+    """
+    everything = (*found.chosen_from, *found.subgraphs)
+    singles = (_candidate(Region.of(found.graph, (node,)), XLA, XLA, frozen) for node in found.graph.nodes)
+    barred = {
+        node: why
+        for candidate in (*everything, *singles)
+        if (
+            why := switches.why_not_region(
+                candidate.key, candidate.region.ops if len(candidate.region.nodes) == 1 else ()
+            )
+        )
+        for node in candidate.region.nodes
+    }
+    runtimes = {b.name: b for b in backends if b.kind == "graph-runtime"}
+    kept: dict[tuple[str, tuple[int, ...]], Candidate] = {}
+    refusals = dict.fromkeys(found.refusals)
+    for candidate in (c for c in everything if c.backend != XLA):
+        held = [node for node in candidate.region.nodes if node in barred]
+        if not held:
+            kept[candidate.backend, candidate.region.indices] = candidate
+            continue
+        refusals[Refusal(candidate.region.ops, candidate.backend, barred[held[0]])] = None
+        if (runtime := runtimes.get(candidate.backend)) is not None:
+            free = set(candidate.region.nodes).difference(held)
+            for nodes in maximal_convex(found.graph, free.__contains__):
+                part = Region.of(found.graph, nodes)
+                if refusal(runtime, part) is None:
+                    label = f"{len(nodes)} operations"
+                    kept[runtime.name, part.indices] = _candidate(part, runtime.name, label, frozen)
+    large = [c for c in kept.values() if c.backend in runtimes and len(c.region.nodes) > TIMED_ALONE]
+    small = [c for c in kept.values() if c not in large]
+    regions = {c.region.indices: c.region for c in small}
+    chosen_from = (*small, *_xla_candidates(found.graph, regions, frozen))
+    return Candidates(found.graph, chosen_from, tuple(refusals), tuple(large))
 
 
 def is_wanted(graph: Graph, backends: Iterable[Backend]) -> bool:

@@ -1,16 +1,26 @@
-"""Defaults, from the environment and from code.
+"""Defaults, and switches of the process, from the environment and from code.
 
-``collage_jax.config.tune = "off"`` holds for functions decorated later;
-``COLLAGE_JAX_TUNE=off`` for a process.
+``collage_jax.config.budget_s = 30`` holds for functions decorated later; ``COLLAGE_JAX_BUDGET_S=30`` for a process.
+Switches hold at once, for functions decorated before too: ``tune = "off"``, ``disable_backends``, ``disable_regions``
+and ``deterministic``.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from . import switches
+from .spelling import did_you_mean
+from .switches import Switches, checked_names
+
 TUNE_MODES = ("two-level", "op-level", "cached", "off")
+
+PREFIX = "COLLAGE_JAX_"
+#: What one process of ours tells another.
+INTERNAL = frozenset({f"{PREFIX}WORKER_PATH", f"{PREFIX}TESTING_PATH", f"{PREFIX}SOURCE_URL"})
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -37,12 +47,18 @@ def _switch(variable: str, default: bool) -> bool:
 class Config:
     """What ``collage_jax.jit`` uses where its own argument is None.
 
-    ``tune``: ``COLLAGE_JAX_TUNE``, one of ``TUNE_MODES``. ``backends``: ``COLLAGE_JAX_BACKENDS``, names and commas;
-    None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds of tuning for each signature. ``cache_dir``:
-    ``COLLAGE_JAX_CACHE_DIR``, where costs and placements are kept; None for the user's cache directory, ``"off"`` to
-    keep them in memory. ``worker``: ``COLLAGE_JAX_WORKER``, whether to tune in a process of its own. ``progress``:
-    ``COLLAGE_JAX_PROGRESS``, whether to show on a terminal how far tuning has come. ``flush_l2``:
-    ``COLLAGE_JAX_FLUSH_L2``, whether kernels that are timed alone on a GPU find nothing in its L2 cache.
+    ``tune``: ``COLLAGE_JAX_TUNE``, one of ``TUNE_MODES``; ``"off"`` is a switch. ``backends``:
+    ``COLLAGE_JAX_BACKENDS``, names and commas; None allows every one. ``budget_s``: ``COLLAGE_JAX_BUDGET_S``, seconds
+    of tuning for each signature. ``cache_dir``: ``COLLAGE_JAX_CACHE_DIR``, where costs and placements are kept; None
+    for the user's cache directory, ``"off"`` to keep them in memory. ``worker``: ``COLLAGE_JAX_WORKER``, whether to
+    tune in a process of its own. ``progress``: ``COLLAGE_JAX_PROGRESS``, whether to show on a terminal how far tuning
+    has come. ``flush_l2``: ``COLLAGE_JAX_FLUSH_L2``, whether kernels that are timed alone on a GPU find nothing in its
+    L2 cache. ``placements``: ``COLLAGE_JAX_PLACEMENTS``, a folder with placements to be used where a function has none
+    pinned.
+
+    Switches, which go beside those of the function: ``disable_backends``, ``disable_regions``:
+    ``COLLAGE_JAX_DISABLE_BACKENDS``, ``COLLAGE_JAX_DISABLE_REGIONS``, names and commas. ``deterministic``:
+    ``COLLAGE_JAX_DETERMINISTIC``, the same bits in every call and process.
     """
 
     tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE") or "two-level")
@@ -52,12 +68,55 @@ class Config:
     worker: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_WORKER", True))
     progress: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_PROGRESS", True))
     flush_l2: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_FLUSH_L2", True))
+    placements: str | os.PathLike[str] | None = field(
+        default_factory=lambda: os.environ.get("COLLAGE_JAX_PLACEMENTS") or None
+    )
+    disable_backends: tuple[str, ...] = field(
+        default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_DISABLE_BACKENDS")) or ()
+    )
+    disable_regions: tuple[str, ...] = field(
+        default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_DISABLE_REGIONS")) or ()
+    )
+    deterministic: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_DETERMINISTIC", False))
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = [f.name for f in fields(self)]
         if name not in known:
-            raise AttributeError(f"there is no setting called {name!r}; there are {', '.join(known)}")
+            near = did_you_mean(name, known)
+            raise AttributeError(f"there is no setting called {name!r}; there are {', '.join(known)}{near}")
+        if name in ("disable_backends", "disable_regions"):
+            value = checked_names(name, value)
+        if name == "deterministic" and not isinstance(value, bool):
+            raise TypeError(f"`deterministic` must be True or False, got {value!r}; set it to one of them")
         super().__setattr__(name, value)
+        if self is globals().get("config"):
+            switches.throw(self.switches)
+
+    @property
+    def switches(self) -> Switches:
+        """What these settings switch off."""
+        return Switches(
+            self.tune == "off",
+            tuple(sorted(self.disable_backends)),
+            tuple(sorted(self.disable_regions)),
+            self.deterministic,
+        )
+
+
+#: The environment variables that are read, by setting.
+VARIABLES = {f.name: PREFIX + f.name.upper() for f in fields(Config)}
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like ours and mean nothing."""
+    return sorted(n for n in os.environ if n.startswith(PREFIX) and n not in INTERNAL.union(VARIABLES.values()))
 
 
 config = Config()
+switches.throw(config.switches)
+for _name in unknown_variables():
+    warnings.warn(
+        f"the environment has {_name}, which means nothing to collage_jax: it reads {', '.join(VARIABLES.values())}"
+        f"{did_you_mean(_name, VARIABLES.values(), PREFIX)}",
+        stacklevel=1,
+    )

@@ -17,13 +17,14 @@ from .config import config
 from .database import cache_directory, tuning_lock
 from .log import LOG
 from .lowering import Lowered, lower
-from .pinning import check
+from .pinning import check, kept_for
 from .placement import Placement
 from .problem import Problem, problem_of
 from .progress import shown
 from .replay import Mismatch, plan_of
 from .report.files import from_json, to_json
 from .store import store
+from .switches import in_force
 from .tuning import Settings, environment, tune
 from .worker.client import Client, NoWorker
 from .worker.jobs import Job
@@ -37,10 +38,14 @@ WORKER = Client()
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """The decision for one signature. ``lowered`` is None where plain ``jax.jit`` is used."""
+    """The decision for one signature. ``lowered`` is None where plain ``jax.jit`` is used.
+
+    ``fallen`` says what stays with XLA although it was decided, or asked for, otherwise.
+    """
 
     placement: Placement
     lowered: Lowered | None
+    fallen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +66,53 @@ class Call:
 def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> Tuned:
     """The program for ``call``: what ``pinned`` says, else what was decided before, else what tuning finds.
 
-    Raises ``replay.Mismatch`` if ``pinned`` was made for another program.
+    As far as the switches in force allow. Raises ``replay.Mismatch`` if ``pinned`` was made for another program.
     """
-    allowed, _ = registry.usable(settings.backends)
+    tuned = _decide(call, settings.now, pinned)
+    _say(call.name, tuned)
+    return tuned
+
+
+def _decide(call: Call, settings: Settings, pinned: Placement | None) -> Tuned:
+    allowed, unavailable = registry.usable(settings.backends, settings.switches)
     backends = registry.with_reference(allowed)
     problem = problem_of(call.program, call.frozen)
+    if pinned is None:
+        pinned = kept_for(problem.key, config.placements)
+    if settings.switches.deterministic:
+        return _deterministic(pinned, settings, problem, backends, unavailable)
     if pinned is not None:
-        return _as_pinned(pinned, call, settings, problem, backends)
+        return _as_pinned(pinned.left_to_xla(settings.switches.bars), call, settings, problem, backends)
     shared_key = _key(problem, settings, None)  # machines of one job may differ
     if processes.is_follower():
         return _as_the_first_process(shared_key, call, settings, problem, backends)
-    tuned = _decided(call, settings, problem, allowed, backends)
+    tuned = _decided(call, settings, problem, allowed, backends, unavailable)
     processes.publish(shared_key, lambda: to_json(tuned.placement))
     return tuned
+
+
+def _deterministic(
+    pinned: Placement | None,
+    settings: Settings,
+    problem: Problem,
+    backends: Mapping[str, Backend],
+    unavailable: Mapping[str, str],
+) -> Tuned:
+    """What ``pinned`` says, without looking at times or at the arguments of a call, which may differ."""
+    why = "nothing is chosen by times, and no placement is pinned"
+    if pinned is not None:
+        plan_of(pinned, problem, backends)  # raises if it is for another program
+
+        def why_not(backend: str, key: str, ops: Collection[str]) -> str | None:
+            absent = None if backend in backends else unavailable.get(backend.partition("@")[0], "it is not here")
+            return absent or settings.switches.bars(backend, key, ops)
+
+        if environment(backends).items() <= dict(pinned.environment).items():
+            left = replace(pinned.left_to_xla(why_not), unavailable=unavailable)
+            return built(left, problem, backends)
+        why = "the placement was made with other versions, settings or on another kind of machine; save it here again"
+    note = f"Deterministic: XLA alone is used, for {why}."
+    return Tuned(Placement((), notes=(note,), unavailable=unavailable), None)
 
 
 def _as_pinned(
@@ -83,7 +122,11 @@ def _as_pinned(
     if environment(backends).items() <= dict(pinned.environment).items():
         return built(pinned, problem, backends)
     plan_of(pinned, problem, backends)  # raises if it is for another program
-    return built(_in_worker(call, problem, settings, pinned), problem, backends)
+    checked = _in_worker(call, problem, settings, pinned)
+    tuned = built(checked, problem, backends)
+    if checked.counts() == pinned.counts():
+        return tuned
+    return replace(tuned, fallen=(*tuned.fallen, *(n for n in checked.notes if n not in pinned.notes)))
 
 
 def _as_the_first_process(
@@ -105,11 +148,18 @@ def _as_the_first_process(
 
 
 def _decided(
-    call: Call, settings: Settings, problem: Problem, allowed: Sequence[Backend], backends: Mapping[str, Backend]
+    call: Call,
+    settings: Settings,
+    problem: Problem,
+    allowed: Sequence[Backend],
+    backends: Mapping[str, Backend],
+    unavailable: Mapping[str, str],
 ) -> Tuned:
     """What was decided before, else what tuning finds."""
     key = decision_key(problem, settings, backends)
     if (known := _recalled(key, problem, backends, settings)) is not None:
+        return known
+    if (known := _recalled_without(settings, problem, backends, unavailable)) is not None:
         return known
     if not allowed or problem.has_effects or not _is_wanted(problem, allowed):
         return Tuned(tune(problem, call.arguments, call.reference, settings, store()), None)
@@ -119,7 +169,6 @@ def _decided(
         if (known := _recalled(key, problem, backends, settings)) is not None:  # another process decided meanwhile
             return known
         placement = _in_worker(call, problem, settings)
-        _say(call.name, placement)
         if placement.is_final or placement.budget_s:
             # Whoever is first decides for all. What stands there but was not used (damaged, or cut short) is replaced.
             unused = store().decision(key) is not None
@@ -130,17 +179,23 @@ def _decided(
         return _xla_alone(why)
 
 
-def _say(name: str, placement: Placement) -> None:
+def _say(name: str, tuned: Tuned) -> None:
+    placement = tuned.placement
     counts = ", ".join(f"{backend} {count}" for backend, count in placement.counts().items())
     LOG.info("%s: %.2fx by %s, in %.1f s", name, placement.speedup, counts or "XLA alone", placement.tuning_s)
+    for why in tuned.fallen:
+        LOG.warning("%s: %s", name, why)
     for note in placement.notes:
         LOG.debug("%s: %s", name, note)
+    for backend, reason in (placement.unavailable or {}).items():
+        LOG.debug("%s: %s is not available: %s", name, backend, reason)
     for refusal in placement.refusals:
         LOG.debug("%s: %s refuses %s: %s", name, refusal.backend, "+".join(refusal.ops) or "all of it", refusal.reason)
 
 
 def _xla_alone(why: Exception) -> Tuned:
-    return Tuned(Placement((), notes=(f"XLA alone is used: {why}",)), None)
+    note = f"XLA alone is used: {why}"
+    return Tuned(Placement((), notes=(note,)), None, (note,))
 
 
 def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Backend]) -> str:
@@ -149,7 +204,9 @@ def decision_key(problem: Problem, settings: Settings, backends: Mapping[str, Ba
 
 
 def _key(problem: Problem, settings: Settings, environment: Mapping[str, str] | None) -> str:
-    about = environment, settings.tune, settings.tolerance, VERSION
+    about: tuple[Any, ...] = environment, settings.tune, settings.tolerance, VERSION
+    if settings.switches.regions:  # backends that are switched off are not in the environment
+        about = (*about, settings.switches.regions)
     return hashlib.sha256(f"{problem.key} {about}".encode()).hexdigest()
 
 
@@ -162,12 +219,12 @@ def built(placement: Placement, problem: Problem, backends: Mapping[str, Backend
     plan, notes = plan_of(placement, problem, backends)
     placement = replace(placement, notes=(*placement.notes, *notes)) if notes else placement
     if plan.is_plain:
-        return Tuned(placement, None)
+        return Tuned(placement, None, notes)
     try:
-        return Tuned(placement, lower(plan, problem.split, backends))
+        return Tuned(placement, lower(plan, problem.split, backends), notes)
     except Exception as failure:
         note = f"The placed program could not be built here: {type(failure).__name__}: {failure}"
-        return Tuned(replace(placement, notes=(*placement.notes, note, "XLA alone is used.")), None)
+        return Tuned(replace(placement, notes=(*placement.notes, note, "XLA alone is used.")), None, (*notes, note))
 
 
 def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend], settings: Settings) -> Tuned | None:
@@ -185,6 +242,27 @@ def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend], setti
         return None
 
 
+def _recalled_without(
+    settings: Settings, problem: Problem, backends: Mapping[str, Backend], unavailable: Mapping[str, str]
+) -> Tuned | None:
+    """What was decided before some switch was thrown, without what it bars: a switch costs no tuning."""
+    if not in_force().backends and not in_force().regions:
+        return None
+    here = environment(backends).items()
+    for text in store().decisions_on(problem.key):
+        try:
+            placement = from_json(text)
+            is_close = settings.tolerance is None or (placement.error or 0.0) <= settings.tolerance
+            left = placement.left_to_xla(settings.switches.bars)
+            if is_close and left.counts().keys() <= backends.keys() and here <= dict(placement.environment).items():
+                note = "Decided before; what is switched off since then is left out, and nothing was timed now."
+                left = replace(left, notes=(note, *left.notes), distinct_measured=0, unavailable=unavailable)
+                return built(left, problem, backends)
+        except (ValueError, Mismatch):
+            continue
+    return None
+
+
 def _in_worker(call: Call, problem: Problem, settings: Settings, pinned: Placement | None = None) -> Placement:
     """What tuning finds, or what of ``pinned`` holds here; in a worker if that can be."""
     with shown(call.name) as progress:
@@ -196,6 +274,7 @@ def _in_worker(call: Call, problem: Problem, settings: Settings, pinned: Placeme
                 return WORKER.tune(job, store(), progress)
             except NoWorker as why:
                 note = f"Tuned in this process, where nothing contains a backend that crashes: {why}"
+                LOG.warning("%s: %s", call.name, note)
         watch.listen(progress)
         try:
             given = call.arguments, call.reference, settings

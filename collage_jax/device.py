@@ -30,7 +30,12 @@ def _here() -> str:
         return f"gpu {gpu.name} {gpu.target}" + ("" if driver is None else f", driver for CUDA {driver}")
     if device.platform != "cpu":
         return f"{device.platform} {device.device_kind}"
-    return f"cpu {_cpu_model()} x{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()}"
+    return f"cpu {_cpu_model()} x{processors()}"
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

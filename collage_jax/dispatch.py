@@ -13,7 +13,7 @@ import inspect
 import threading
 import types
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from .placement import Placement
 from .profiling import profile_of
 from .signature import roles_of
 from .site import Site
+from .switches import Switches, in_force
 from .tuning import Settings
 from .within import Within, as_a_whole, drawn, is_spread, whole
 
@@ -44,7 +45,9 @@ class Program:
     """What serves one signature.
 
     A placed one has a ``site``, from flat arguments to flat results. With frozen arguments it also has
-    ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, the frozen ones replaced by None.
+    ``prepare(*frozen_leaves)`` and ``call(prepared, *args, **kwargs)``, the frozen ones replaced by None. ``under`` are
+    the switches that it was made under, and serves under alone: JAX's configuration, by which signatures are told
+    apart, holds them.
     """
 
     tuned: Tuned
@@ -52,6 +55,7 @@ class Program:
     site: Site | None = None
     prepare: Callable[..., Any] | None = None
     call: Callable[..., Any] | None = None
+    under: Switches = field(default_factory=in_force)
 
 
 class Jitted(Entry):
@@ -114,7 +118,7 @@ class Jitted(Entry):
 
     def placement(self, *args: Any, **kwargs: Any) -> Placement:
         """The placement for these arguments (arrays or ``jax.ShapeDtypeStruct``), tuning if that was not done yet."""
-        if self._off:
+        if self._off or in_force().off:
             return Placement((), notes=('Plain jax.jit, as tune="off" asks.',))
         return self._program(*self._normalised(args, kwargs)).tuned.placement
 
@@ -154,7 +158,7 @@ class Jitted(Entry):
         return self._roles.positional(args, kwargs) if self._roles.frozen else (args, kwargs)
 
     def _inspectable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._off or not _compat.is_top_level() or is_spread((args, kwargs)):
+        if self._off or in_force().off or not _compat.is_top_level() or is_spread((args, kwargs)):
             return self._plain
         self._program(*self._normalised(args, kwargs))
         return self._placed
@@ -180,6 +184,8 @@ class Jitted(Entry):
 
     def _look_and_serve(self, *args: Any, **kwargs: Any) -> Any:
         """Calls of a function that has packed frozen arguments, met some spread over devices, or a trace."""
+        if in_force().off:
+            return self._plain(*args, **kwargs)
         if not _compat.is_top_level():
             return self._traced_call(args, kwargs)
         if self._looks_for_spread and is_spread((args, kwargs)):
@@ -199,6 +205,8 @@ class Jitted(Entry):
         if _compat.is_interpreting():
             raise _Interpreted
         args, kwargs = self._normalised(args, kwargs)
+        if in_force().off:
+            return self._undonated(*args, **kwargs)
         program = self._programs.get(self._roles.key(args, kwargs))
         if program is None:
             raise _Untuned
@@ -253,7 +261,7 @@ class Jitted(Entry):
         if placement.is_xla:
             return "No profile: XLA runs everything, and only jax.profiler sees into it.\n"
         asked, _ = self._asked(*self._normalised(args, kwargs))
-        return str(profile_of(asked, placement, self._settings))
+        return str(profile_of(asked, placement, self._settings.now))
 
     # -- with frozen arguments -----------------------------------------------------------------------------------------
 
@@ -261,7 +269,7 @@ class Jitted(Entry):
         if len(args) <= self._roles.frozen[-1]:
             args, kwargs = self._roles.positional(args, kwargs)
         held = self._frozen_sets.find([args[i] for i in self._roles.frozen])
-        if held.only is not None:
+        if held.only is not None and held.only[0].under is in_force():
             try:
                 return self._run(*held.only, args, kwargs)
             except _Untuned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,22 @@ from .replay import plan_of
 from .tuning import Barred, Settings, environment
 
 
+def kept_for(program: str, folder: str | os.PathLike[str] | None) -> Placement | None:
+    """The placement that ``folder`` holds for the program with that hash, under its name; None for none.
+
+    Raises ``ValueError`` if there is no such folder, or the file is damaged.
+    """
+    if folder is None:
+        return None
+    if not os.path.isdir(folder):
+        raise ValueError(
+            f"`placements` must be a folder with files that Placement.save wrote, got {os.fspath(folder)!r}, which is "
+            "none; make it, or unset COLLAGE_JAX_PLACEMENTS"
+        )
+    path = os.path.join(folder, f"{program}.json")
+    return Placement.load(path) if os.path.exists(path) else None
+
+
 def check(
     pinned: Placement,
     problem: Problem,
@@ -35,7 +52,7 @@ def check(
     ``arguments`` are arrays for all inputs of the program. Nothing is timed.
     """
     barred = barred or Barred()
-    usable, _ = registry.usable(settings.backends)
+    usable, _ = registry.usable(settings.backends, settings.switches)
     backends = registry.with_reference(b for b in usable if b.name not in barred.backends)
     plan, notes = plan_of(pinned, problem, backends)
     kept = problem.split.kept

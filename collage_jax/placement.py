@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from .candidates import Refusal
 from .costs import Cost, Measured
+from .spelling import did_you_mean
+from .switches import NAME_DIGITS, Switches, checked_names, is_called
 
 #: Edges of a graph: pairs of places of nodes, the second of which reads what the first makes.
 Edges: TypeAlias = tuple[tuple[int, int], ...]
+
+
+#: The cost of what XLA runs among its own.
+LEFT = Measured(0.0, runs=0, note="part of XLA's program; not measured alone")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,11 @@ class PlacedRegion:
     count: int = 1
     key: str = ""
     places: tuple[Place, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What ``disable_regions`` and ``Placement.without`` call it: the same in any process; "" for none."""
+        return self.key[:NAME_DIGITS]
 
     @property
     def total_us(self) -> float:
@@ -102,11 +113,64 @@ class Placement:
             found[region.backend] = found.get(region.backend, 0) + region.count
         return found
 
+    def without(self, backends: Iterable[str] = (), regions: Iterable[str] = ()) -> Placement:
+        """The same with XLA running what ``backends`` had, and the regions called ``regions``; to be pinned.
+
+        A region is called as ``explain`` prints it, or by an operation that it holds. What was measured of the whole
+        program holds for it no more and is dropped. ``ValueError`` for a name that nothing here has.
+        """
+        off = Switches(False, checked_names("backends", backends), checked_names("regions", regions))
+        known = {"backends": {r.backend for r in self.regions} - {"xla"}, "regions": {r.name for r in self.regions}}
+        for name in off.backends:
+            if name not in known["backends"]:
+                listed = ", ".join(sorted(known["backends"])) or "none but XLA"
+                raise ValueError(
+                    f"`backends` must hold backends of this placement, got {name!r}; it has {listed}"
+                    f"{did_you_mean(name, known['backends'])}"
+                )
+        for name in off.regions:
+            if not any(is_called(name, region.key, region.ops) for region in self.regions):
+                names = known["regions"].union(*(region.ops for region in self.regions))
+                raise ValueError(
+                    f"`regions` must hold names or operations of this placement's regions, got {name!r}; "
+                    f"print the placement for them{did_you_mean(name, names)}"
+                )
+        return self.left_to_xla(off.bars)
+
+    def left_to_xla(self, why_not: Callable[[str, str, Collection[str]], str | None]) -> Placement:
+        """The same with XLA running each region for which ``why_not(backend, key, ops)`` gives a reason, and notes."""
+        rows: dict[tuple[str, str], PlacedRegion] = {}
+        notes: dict[str, None] = {}
+        for region in self.regions:
+            why = None if region.backend == "xla" else why_not(region.backend, region.key, region.ops)
+            if why is not None:
+                notes[f"{'+'.join(region.ops)} ({region.name}) stays with XLA, not {region.backend}: {why}"] = None
+                region = _on_xla(region)
+            known = rows.get((region.key, region.backend))
+            rows[region.key, region.backend] = region if known is None else _together(known, region)
+        if not notes:
+            return self
+        gone = dict.fromkeys(("predicted_us", "uncorrected_us", "measured_us", "xla_us", "error"))
+        return replace(self, regions=tuple(rows.values()), notes=(*self.notes, *notes), **gone)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything as JSON, to be read again by ``load`` in any process."""
+        """Write everything as JSON, to be read again by ``load`` in any process.
+
+        In a folder the file is named after the program, as ``config.placements`` wants it.
+        """
         from .report.files import save
 
-        save(self, path)
+        save(self, os.path.join(path, self.file_name) if os.path.isdir(path) else path)
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called in a folder of placements. ``ValueError`` if this one is of no program."""
+        if not self.program:
+            raise ValueError(
+                "a placement in a folder of them must be one of a program that some backend wants, got one in which"
+                " XLA runs everything anyway; leave it out"
+            )
+        return f"{self.program}.json"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Placement:
@@ -146,3 +210,14 @@ class Placement:
         from .report.table import table
 
         return table(self)
+
+
+def _on_xla(region: PlacedRegion) -> PlacedRegion:
+    """``region`` as XLA runs it."""
+    costs = {**region.alternatives, region.backend: region.cost}
+    cost = costs.pop("xla", LEFT)
+    return replace(region, backend="xla", label="+".join(region.ops), cost=cost, alternatives=costs)
+
+
+def _together(one: PlacedRegion, other: PlacedRegion) -> PlacedRegion:
+    return replace(one, count=one.count + other.count, places=(*one.places, *other.places))

@@ -90,7 +90,7 @@ class Profile:
 def profile_of(call: Call, placement: Placement, settings: Settings) -> Profile:
     """Run the program of ``placement`` as ``call`` does, and time it and its parts."""
     problem = problem_of(call.program, call.frozen)
-    backends = registry.with_reference(registry.usable(settings.backends)[0])
+    backends = registry.with_reference(registry.usable(settings.backends, settings.switches)[0])
     plan, _ = plan_of(placement, problem, backends)
     frozen, others = problem.divided(call.arguments)
     plain = lower(plan, problem.split, backends)

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from . import _compat
+from .switches import in_force
 
 Run = Callable[..., Sequence[Any]]
 Place = Callable[[Any], Run | None]
@@ -30,8 +31,7 @@ class Site:
         self.original = original
         self.name = name
         self._place = place
-        self._run = run
-        self._made: dict[Hashable, Any] = {}
+        self._made: dict[Hashable, Any] = {} if run is None else {("run", in_force()): run}
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:
@@ -44,11 +44,8 @@ class Site:
 
     @property
     def run(self) -> Run:
-        """What computes ``original`` here; decided now if it was not."""
-        with self._lock:
-            if self._run is None:
-                self._run = self._place(self.original) or self.plain
-            return self._run
+        """What computes ``original`` here as far as the switches in force allow; decided now if it was not."""
+        return self._once(("run", in_force()), lambda: self._place(self.original) or self.plain)
 
     def compiled(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """``jax.jit`` of ``call``, which binds this site; made once."""

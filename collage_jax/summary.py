@@ -10,10 +10,9 @@ from .costs import Cost, Estimated, Failed, Measured
 from .graph.canonical import region_key
 from .graph.ir import Graph, Value
 from .graph.region import Region
-from .placement import Edges, Place, PlacedRegion
+from .placement import LEFT, Edges, Place, PlacedRegion
 from .plan import Plan
 
-LEFT = Measured(0.0, runs=0, note="part of XLA's program; not measured alone")
 LARGE = Measured(0.0, runs=0, note="timed as part of whole programs; not measured alone")
 
 #: A region with more arrays than this on one side is described by the first of them.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from .pricing import Prices, price
 from .problem import Problem
 from .search.op_level import Charges, choose
 from .summary import edges_of, left_out, placed_regions
+from .switches import NOTHING, Switches, in_force
 
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9
@@ -46,6 +47,12 @@ class Settings:
     tune: str
     budget_s: float
     tolerance: float | None
+    switches: Switches = NOTHING
+
+    @property
+    def now(self) -> Settings:
+        """These, with the switches that are in force beside the function's own."""
+        return replace(self, switches=self.switches | in_force())
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def tune(
     begin = time.perf_counter()
     deadline = begin + IN_TIME * settings.budget_s
     barred = barred or Barred()
-    usable, unavailable = registry.usable(settings.backends)
+    usable, unavailable = registry.usable(settings.backends, settings.switches)
     allowed = [b for b in usable if b.name not in barred.backends]
     unavailable = {**unavailable, **barred.backends}
     if not allowed:
@@ -86,7 +93,8 @@ def tune(
     backends = registry.with_reference(allowed)
     graphs = problem.graphs
     each = problem.split.each
-    options = {g: find(g, allowed, problem.split.kept if g is each else ()) for g in graphs.values()}
+    kept = problem.split.kept
+    options = {g: find(g, allowed, kept if g is each else (), settings.switches) for g in graphs.values()}
     refusals = tuple(r for o in options.values() for r in o.refusals)
     prices = Prices({}, 0)
     if not any(c.backend != XLA for o in options.values() for c in (*o.chosen_from, *o.subgraphs)):
@@ -99,7 +107,7 @@ def tune(
         prices = price(options.values(), backends, store, until, barred.one_by_one)
         decided = _decided(problem, arguments, reference, settings, backends, options, prices, barred, deadline)
     totals = decided.uncorrected_us, decided.predicted_us
-    rows = placed_regions(decided.plan or Plan.plain(each), graphs, problem.split.kept, options, prices.costs)
+    rows = placed_regions(decided.plan or Plan.plain(each), graphs, kept, options, prices.costs)
     if prices.costs and None in totals:  # no placed program was timed
         totals = (sum(row.total_us for row in rows),) * 2
     return Placement(

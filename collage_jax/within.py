@@ -26,6 +26,7 @@ from .lowering import Lowered
 from .measure.inputs import draw
 from .signature import Roles
 from .site import Run, Site
+from .switches import in_force
 from .tuning import Settings
 
 #: From flat arguments to flat results, if that can be, and the structure of the result.
@@ -61,7 +62,11 @@ class Within:
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call, with frozen arguments in their positions."""
-        if _WHOLE.get() == _compat.manual_axes() or any(map(_compat.is_partitioned, jax.tree.leaves((args, kwargs)))):
+        if (
+            in_force().off
+            or _WHOLE.get() == _compat.manual_axes()
+            or any(map(_compat.is_partitioned, jax.tree.leaves((args, kwargs))))
+        ):
             return self._plain(*args, **kwargs)
         roles = self._roles
         frozen = [args[i] for i in roles.frozen]
@@ -78,6 +83,8 @@ class Within:
 
     def place(self, original: Any) -> Run | None:
         """The closed jaxpr ``original``, which is this function or made from it, with kernels; None for XLA alone."""
+        if in_force().off:
+            return None
         if holds(original, "while"):
             return None  # how often it runs depends on numbers, and drawn ones may never end it
         with jax.ensure_compile_time_eval():

@@ -21,6 +21,8 @@ LAYERS = (
     "entry",
     "_compat",
     "log",
+    "spelling",
+    "switches",
     "config",
     "costs",
     "database",

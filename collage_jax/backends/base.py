@@ -77,6 +77,9 @@ class Backend(ABC):
     rule: FusionRule | None = None
     #: True for one that is asked only for regions that no other backend takes.
     is_fallback: bool = False
+    #: True for one whose kernels give the same bits from the same arrays in every call and process in which ``version``
+    #: says the same; no other is used where ``deterministic`` is asked for.
+    deterministic: bool = False
     #: What the instance held when it was registered, as a hash; goes to other processes with it.
     _state: str = ""
 

@@ -42,6 +42,7 @@ class OwnKernels(Backend, Generic[W]):
 
     kind = "kernel-library"
     platforms = ("cpu",)
+    deterministic = True
     extension: str
     anchors: frozenset[str]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from .. import target
 from ..costs import FAULTS, told
+from ..spelling import did_you_mean
+from ..switches import Switches, in_force
 from . import discovery
 from .base import Backend, Unsupported
 from .discovery import REFERENCE
@@ -19,13 +21,17 @@ _registered: dict[str, Backend] = {}
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """What ``collage_jax.backends()`` says of a backend; ``unavailable`` is the reason, None if it can be used."""
+    """What ``collage_jax.backends()`` says of a backend; ``unavailable`` is the reason, None if it can be used.
+
+    ``deterministic`` is True if it gives the same bits in every call and process.
+    """
 
     name: str
     kind: str
     platforms: tuple[str, ...]
     version: str
     unavailable: str | None
+    deterministic: bool = False
 
     @property
     def available(self) -> bool:
@@ -92,7 +98,8 @@ def get(name: str) -> Backend:
     """The backend called ``name``; ``ValueError`` with the known names if there is none."""
     known = _known()
     if name not in known:
-        raise ValueError(f"no backend is called {name!r}; known: {', '.join(sorted(known))}")
+        listed = ", ".join(sorted(known))
+        raise ValueError(f"no backend is called {name!r}; known: {listed}{did_you_mean(name, known)}")
     return known[name]
 
 
@@ -102,9 +109,20 @@ def backends() -> tuple[BackendInfo, ...]:
 
 
 def _info(backend: Backend) -> BackendInfo:
-    reason = why_unavailable(backend)
+    reason = why_switched_off(backend, in_force()) or why_unavailable(backend)
     version = backend.version() if reason is None else ""
-    return BackendInfo(backend.name, backend.kind, backend.platforms, version, reason)
+    return BackendInfo(backend.name, backend.kind, backend.platforms, version, reason, backend.deterministic)
+
+
+def why_switched_off(backend: Backend, switches: Switches) -> str | None:
+    """Why ``switches`` leave nothing to ``backend``; None if they do, and for the reference."""
+    if backend.name == REFERENCE:
+        return None
+    if (reason := switches.why_not(backend.name)) is not None:
+        return reason
+    if switches.deterministic and not backend.deterministic:
+        return "it does not promise the same bits each time, as `deterministic` asks"
+    return None
 
 
 def why_unavailable(backend: Backend) -> str | None:
@@ -137,19 +155,22 @@ def _also_missing(backend: Backend) -> str:
     return "" if missing is None else f"; {missing.reason}"
 
 
-def usable(names: Sequence[str] | None) -> tuple[list[Backend], dict[str, str]]:
+def usable(names: Sequence[str] | None, switches: Switches | None = None) -> tuple[list[Backend], dict[str, str]]:
     """Backends to place on, the reference left out, and for each other allowed one the reason it cannot be used.
 
-    ``names`` None means every known one. With a backend come its other forms where they can be timed.
+    ``names`` None means every known one. With a backend come its other forms where they can be timed. One that
+    ``switches`` (None: those in force) bar is not asked anything: whatever it does when it is loaded, it does not do.
     """
+    switches = in_force() if switches is None else switches
     chosen = [get(n) for n in names] if names is not None else list(_known().values())
-    reasons = {b.name: why_unavailable(b) for b in chosen if b.name != REFERENCE}
+    reasons = {b.name: why_switched_off(b, switches) or why_unavailable(b) for b in chosen if b.name != REFERENCE}
     good: list[Backend] = []
     for backend in chosen:
         if backend.name == REFERENCE or reasons[backend.name] is not None:
             continue
         try:
-            good += (backend, *(_forms(backend) if target.current().is_here else ()))
+            forms = _forms(backend) if target.current().is_here else ()
+            good += (backend, *(form for form in forms if switches.why_not(form.name) is None))
         except FAULTS as error:
             reasons[backend.name] = f"`forms` failed: {told(error)}"
     return good, {name: reason for name, reason in reasons.items() if reason is not None}

@@ -18,6 +18,7 @@ class Xla(Backend):
     name = "xla"
     kind = "graph-runtime"
     platforms = ("cpu", "gpu", "tpu")
+    deterministic = True
 
     def version(self) -> str:
         return _compat.JAXLIB_VERSION

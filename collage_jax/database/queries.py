@@ -61,6 +61,12 @@ def all_costs(connection: sqlite3.Connection) -> Iterator[Record]:
             yield record
 
 
+def texts_with(connection: sqlite3.Connection, part: str) -> list[str]:
+    """The texts of decisions that hold ``part``, the last used first."""
+    found = connection.execute("SELECT text FROM decisions WHERE instr(text, ?) ORDER BY used_s DESC", (part,))
+    return [text for (text,) in found]
+
+
 def find_decision(connection: sqlite3.Connection, key: str) -> tuple[Decision, int, float] | None:
     """The decision for ``key``, its row, and when it was last used; None if there is none that is JSON."""
     row = connection.execute(

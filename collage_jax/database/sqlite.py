@@ -103,6 +103,10 @@ class Database:
 
         return self._connection.run(read)
 
+    def decisions_on(self, program: str) -> list[str]:
+        """The JSON texts kept for the program with that hash, whatever else they were decided for; last used first."""
+        return self._connection.run(lambda connection: queries.texts_with(connection, f'"{program}"'))
+
     def decide(self, key: str, text: str, *, replace: bool = False) -> str:
         """Keep the JSON ``text`` for ``key`` if nothing is kept for it, and return what is kept now.
 

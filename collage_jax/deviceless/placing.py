@@ -22,6 +22,7 @@ from ..problem import Problem
 from ..report.figures import duration
 from ..search.op_level import Charges, choose
 from ..summary import edges_of, left_out, placed_regions
+from ..switches import in_force
 from ..tuning import environment
 from .estimate import Roofline
 from .kernels import needs_engine
@@ -51,7 +52,8 @@ class Placing:
         self._is_asked_for = names is not None
         self.backends = registry.with_reference(allowed)
         self._kept = {problem.split.each: frozenset(problem.split.kept)}
-        self._options = {g: find(g, allowed, self._kept.get(g, ())) for g in problem.graphs.values()}
+        switches = in_force()
+        self._options = {g: find(g, allowed, self._kept.get(g, ()), switches) for g in problem.graphs.values()}
         self._costs: dict[Kind, Cost] = {}
         for candidate in (c for o in self._options.values() for c in (*o.chosen_from, *o.subgraphs)):
             if (kind := _kind(candidate)) not in self._costs:

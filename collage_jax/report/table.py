@@ -21,6 +21,7 @@ def table(placement: Placement) -> str:
     how = "estimated" if any(isinstance(region.cost, Estimated) for region in placement.regions) else "timed alone"
     title = f"Parts of the program, {how}. XLA alone is used." if placement.is_xla else "Placement"
     rows = Table(title=title, title_justify="left")
+    rows.add_column("region")
     rows.add_column("backend")
     rows.add_column("ops", overflow="fold", ratio=3)
     rows.add_column("shapes", overflow="fold", ratio=3)
@@ -41,7 +42,7 @@ def table(placement: Placement) -> str:
 
 def _cells(region: PlacedRegion, share: str) -> tuple[str, ...]:
     times = str(region.count), _short(region.cost), share
-    return (region.backend, region.label, region.shapes, *times, _others(region))
+    return (region.name, region.backend, region.label, region.shapes, *times, _others(region))
 
 
 def _others(region: PlacedRegion) -> str:

@@ -27,6 +27,8 @@ PATIENCE_S = 600.0
 #: The caller's own path comes before any import, so that the process has the same modules.
 _START = "import sys, os; sys.path[:] = os.environ.pop('COLLAGE_JAX_TESTING_PATH').split(os.pathsep); \
 from collage_jax.testing.child import main; main(*sys.argv[1:])"
+#: First thing in a process that may use one processor.
+ALONE = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
 
 
 class Ended(Exception):
@@ -37,7 +39,8 @@ class Ended(Exception):
 class Answers:
     """What a fresh process made of ``samples``, and what another did that could find compiled what the first compiled.
 
-    Results are in the order of ``samples``. ``by_value`` is True if they could not import the backend's module and were
+    Results are in the order of ``samples``. ``alone`` is what a process made of them that may use one processor, where
+    the backend says that it is deterministic. ``by_value`` is True if they could not import the backend's module and were
     sent it.
     """
 
@@ -45,6 +48,7 @@ class Answers:
     samples: tuple[Sample, ...]
     first: Answer
     second: Answer
+    alone: Answer | None = None
 
 
 def answers(backend: Backend, samples: Sequence[Sample]) -> Answers:
@@ -62,7 +66,9 @@ def answers(backend: Backend, samples: Sequence[Sample]) -> Answers:
         if answer.unreadable:
             raise Skipped(f"another process cannot read {backend.name} as it was sent: {answer.unreadable}")
         ordered = tuple(sample for each in by_program(samples).values() for sample in each)
-        return Answers(by_value, ordered, answer, _ask_again(Path(folder)))
+        second = _ask_again(Path(folder))
+        asks_alone = backend.deterministic and hasattr(os, "sched_setaffinity")
+        return Answers(by_value, ordered, answer, second, _ask_again(Path(folder), ALONE) if asks_alone else None)
 
 
 def _ask(backend: Backend, samples: Sequence[Sample], folder: Path, by_value: bool) -> Answer:
@@ -83,9 +89,9 @@ def _ask(backend: Backend, samples: Sequence[Sample], folder: Path, by_value: bo
     return _ask_again(folder)
 
 
-def _ask_again(folder: Path) -> Answer:
-    """The answer of a new process to the question that is there."""
-    command = [sys.executable, "-c", _START, str(folder / "question"), str(folder / "answer")]
+def _ask_again(folder: Path, first: str = "") -> Answer:
+    """The answer of a new process, which does ``first`` first, to the question that is there."""
+    command = [sys.executable, "-c", first + _START, str(folder / "question"), str(folder / "answer")]
     (folder / "answer").unlink(missing_ok=True)
     try:
         done = subprocess.run(

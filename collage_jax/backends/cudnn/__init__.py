@@ -40,6 +40,7 @@ class CuDNN(OwnKernels[Fusion]):
     """Each graph on the engine that cuDNN's heuristics put in place ``rank``."""
 
     platforms = ("gpu",)
+    deterministic = False  # some of its kernels add with atomics
     extension = "_cudnn"
     anchors = frozenset(_ANCHORS)
 

@@ -25,6 +25,7 @@ class Attention(Backend):
     name = "fused_attention"
     kind = "kernel-library"
     platforms = ("cpu",)
+    deterministic = True
 
     def available(self) -> Unsupported | None:
         module = load(STEP)
