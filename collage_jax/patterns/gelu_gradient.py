@@ -64,15 +64,16 @@ def _places(graph: Graph, gradient: Graph, x: Value) -> Iterator[dict[Value, Val
     """Where ``graph`` computes ``gradient`` at ``x``: its values as those of the graph."""
     inner_x, dy = gradient.inputs
     before: dict[Value, Value] = {inner_x: x}
-    waiting: list[Node] = []
+    later = {dy}
     for node in gradient.nodes:
-        if dy in node.inputs or any(v in made for v in node.inputs for made in (n.outputs for n in waiting)):
-            waiting.append(node)
+        if not later.isdisjoint(node.inputs):
+            later.update(node.outputs)
         elif not _found(graph, node, before):
             return
-    first = next((node for node in waiting if dy in node.inputs), None)
-    for node in graph.nodes if first is not None and gradient.outputs[0] is not dy else ():
-        if first is None or node.op != first.op or len(node.inputs) != len(first.inputs):
+    waiting = [node for node in gradient.nodes if not later.isdisjoint(node.outputs)]
+    first = next(node for node in waiting if dy in node.inputs)
+    for node in graph.nodes:
+        if node.op != first.op or len(node.inputs) != len(first.inputs):
             continue
         given = node.inputs[first.inputs.index(dy)]
         if isinstance(given, Constant) or (given.shape, given.dtype) != (dy.shape, dy.dtype):
@@ -104,9 +105,8 @@ def _params(node: Node) -> list[tuple[str, object]]:
 
 
 def _same(value: Value, other: Value, made: Mapping[Value, Value]) -> bool:
-    if isinstance(value, Constant) or isinstance(other, Constant):
-        both = isinstance(value, Constant) and isinstance(other, Constant)
-        return both and (value.bits, value.dtype) == (other.bits, other.dtype)
+    if isinstance(value, Constant):
+        return isinstance(other, Constant) and (value.bits, value.dtype) == (other.bits, other.dtype)
     return made[value] is other
 
 
