@@ -99,7 +99,7 @@ def _phases(tasks: Sequence[Task], known: set[Key]) -> list[tuple[bool, list[Tas
     """
     phases: list[tuple[bool, list[Task]]] = []
     waiting = list(tasks)
-    is_native = False
+    is_native = is_stuck = False
     while waiting:
         phase: list[Task] = []
         left: list[Task] = []
@@ -113,6 +113,9 @@ def _phases(tasks: Sequence[Task], known: set[Key]) -> list[tuple[bool, list[Tas
                 left.append(task)
         if phase:
             phases.append((is_native, phase))
+        elif is_stuck:
+            raise ValueError(f"steps wait for what no step makes: {waiting[0].reads} for {waiting[0].makes}")
+        is_stuck = not phase
         waiting = left
         is_native = not is_native
     return phases

@@ -661,3 +661,11 @@ def test_what_is_no_gradient_of_a_gelu_by_tanh(fun):
     for a, b in zip(evaluate(graph, *values), jax.tree.leaves(fun(*values)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
     assert "gelu_gradient" not in {node.op for node in graph.nodes}
+
+
+def test_a_norm_is_not_shifted_by_what_it_makes_itself():
+    def fun(x):
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        return centred * lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-5) + centred
+
+    assert "layer_norm" not in [node.op for node in composites(fun, X)]

@@ -243,3 +243,9 @@ def test_arrays_of_another_librarys_version_are_refused():
     invoke = jax.ffi.ffi_call(program.TARGET, [jax.ShapeDtypeStruct((4, 6), jnp.float32)])
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"compiled for oneDNN 1\.0"):
         jax.block_until_ready(jax.jit(lambda x: invoke(x, spec=text))(X))
+
+
+def test_a_step_that_waits_for_what_nobody_makes_is_an_error_and_no_endless_search():
+    tasks = [Task(("x",), ("y",), lambda x: (x,)), Task(("z",), ("w",), lambda z: (z,))]
+    with pytest.raises(ValueError, match="steps wait for what no step makes"):
+        run_tasks(tasks, {"x": X}, ["w"])
