@@ -47,6 +47,37 @@ def test_a_backend_comes_with_its_forms(registered):
         assert not [b for b in registry.usable(None)[0] if "@" in b.name]
 
 
+def test_a_form_that_is_named_is_used_alone(registered):
+    registered(Formed(lambda: [Form("formed@1"), Form("formed@2")]))
+    names = lambda asked: [backend.name for backend in registry.usable(asked)[0]]  # noqa: E731
+    assert names(["formed@2"]) == ["formed@2"]
+    assert names(["formed@2", "formed"]) == ["formed@2", "formed", "formed@1"]
+    with target.aiming_at(known("sm_90")):
+        assert [b.name for b in registry.usable(["cublas@1", "cudnn@2"])[0]] in (
+            ["cublas@1", "cudnn@2"], ["cublas@1"], ["cudnn@2"], [],
+        )  # fmt: skip
+    decorated = collage_jax.jit(lambda x: jnp.tanh(x) + 1, backends=["formed@1"])
+    np.testing.assert_allclose(decorated(X), np.tanh(X) + 1, rtol=1e-6)
+    others = {name for region in decorated.placement(X).regions for name in (region.backend, *region.alternatives)}
+    assert others <= {"xla", "formed@1"} and "formed@1" in others
+
+
+def test_a_form_that_there_is_not_is_an_error_that_names_those_there_are(registered):
+    registered(Formed(lambda: [Form("formed@1"), Form("formed@2")]))
+    for name, message in {
+        "formed@3": "no form of 'formed' is called 'formed@3'; its forms: formed@1, formed@2",
+        "xla@1": "no form of 'xla' is called 'xla@1'; its forms: none",
+        "cublas@0": "its forms: cublas@1, cublas@2",
+        "nobody@1": "no backend is called 'nobody@1'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            collage_jax.jit(jnp.tanh, backends=[name])
+    collage_jax.unregister_backend("formed")
+    registered(Formed(lambda: 1 / 0))
+    with pytest.raises(ValueError, match="got 'formed@1': `forms` failed: ZeroDivisionError"):
+        collage_jax.jit(jnp.tanh, backends=["formed@1"])
+
+
 @pytest.mark.parametrize(
     ("forms", "reason"),
     [

@@ -95,8 +95,10 @@ def with_reference(backends: Iterable[Backend]) -> dict[str, Backend]:
 
 
 def get(name: str) -> Backend:
-    """The backend called ``name``; ``ValueError`` with the known names if there is none."""
+    """The backend called ``name``, or its form of that name; ``ValueError`` with the known names if there is none."""
     known = _known()
+    if name not in known and (backend := known.get(name.partition("@")[0])) is not None:
+        return _form(backend, name)
     if name not in known:
         listed = ", ".join(sorted(known))
         raise ValueError(f"no backend is called {name!r}; known: {listed}{did_you_mean(name, known)}")
@@ -158,8 +160,8 @@ def _also_missing(backend: Backend) -> str:
 def usable(names: Sequence[str] | None, switches: Switches | None = None) -> tuple[list[Backend], dict[str, str]]:
     """Backends to place on, the reference left out, and for each other allowed one the reason it cannot be used.
 
-    ``names`` None means every known one. With a backend come its other forms where they can be timed. One that
-    ``switches`` (None: those in force) bar is not asked anything: whatever it does when it is loaded, it does not do.
+    ``names`` None means every known one. With a backend come its other forms where they can be timed; with a form's
+    name that form alone. One that ``switches`` (None: those in force) bar is not asked anything: whatever it does when it is loaded, it does not do.
     """
     switches = in_force() if switches is None else switches
     chosen = [get(n) for n in names] if names is not None else list(_known().values())
@@ -173,11 +175,29 @@ def usable(names: Sequence[str] | None, switches: Switches | None = None) -> tup
             good += (backend, *(form for form in forms if switches.why_not(form.name) is None))
         except FAULTS as error:
             reasons[backend.name] = f"`forms` failed: {told(error)}"
+    good = list({backend.name: backend for backend in good}.values())  # a form may be named beside its backend
     return good, {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def _form(backend: Backend, name: str) -> Backend:
+    try:
+        forms = {form.name: form for form in _forms(backend)}
+    except FAULTS as error:
+        raise ValueError(
+            f"no form of {backend.name!r} can be had, got {name!r}: `forms` failed: {told(error)}"
+        ) from error
+    if name not in forms:
+        listed = ", ".join(forms) or "none"
+        raise ValueError(
+            f"no form of {backend.name!r} is called {name!r}; its forms: {listed}{did_you_mean(name, forms)}"
+        )
+    return forms[name]
 
 
 def _forms(backend: Backend) -> Sequence[Backend]:
     """The other forms of ``backend``; ``ValueError`` if one has not its name and a number, by which forms are told."""
+    if "@" in backend.name:  # it is one itself
+        return ()
     forms = backend.forms()
     for form in forms:
         discovery.check(form)
