@@ -72,9 +72,11 @@ def test_a_form_that_there_is_not_is_an_error_that_names_those_there_are(registe
     }.items():
         with pytest.raises(ValueError, match=message):
             collage_jax.jit(jnp.tanh, backends=[name])
-    collage_jax.unregister_backend("formed")
+
+
+def test_a_form_of_a_backend_whose_forms_fail_is_an_error(registered):
     registered(Formed(lambda: 1 / 0))
-    with pytest.raises(ValueError, match="got 'formed@1': `forms` failed: ZeroDivisionError"):
+    with pytest.raises(ValueError, match="'formed@1' cannot be had: `forms` of 'formed' failed: ZeroDivisionError"):
         collage_jax.jit(jnp.tanh, backends=["formed@1"])
 
 

@@ -161,7 +161,8 @@ def usable(names: Sequence[str] | None, switches: Switches | None = None) -> tup
     """Backends to place on, the reference left out, and for each other allowed one the reason it cannot be used.
 
     ``names`` None means every known one. With a backend come its other forms where they can be timed; with a form's
-    name that form alone. One that ``switches`` (None: those in force) bar is not asked anything: whatever it does when it is loaded, it does not do.
+    name that form alone. One that ``switches`` (None: those in force) bar is not asked anything: whatever it does when
+    it is loaded, it does not do.
     """
     switches = in_force() if switches is None else switches
     chosen = [get(n) for n in names] if names is not None else list(_known().values())
@@ -183,14 +184,10 @@ def _form(backend: Backend, name: str) -> Backend:
     try:
         forms = {form.name: form for form in _forms(backend)}
     except FAULTS as error:
-        raise ValueError(
-            f"no form of {backend.name!r} can be had, got {name!r}: `forms` failed: {told(error)}"
-        ) from error
+        raise ValueError(f"{name!r} cannot be had: `forms` of {backend.name!r} failed: {told(error)}") from error
     if name not in forms:
         listed = ", ".join(forms) or "none"
-        raise ValueError(
-            f"no form of {backend.name!r} is called {name!r}; its forms: {listed}{did_you_mean(name, forms)}"
-        )
+        raise ValueError(f"no form of {backend.name!r} is called {name!r}; its forms: {listed}")
     return forms[name]
 
 
