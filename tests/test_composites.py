@@ -669,3 +669,10 @@ def test_a_norm_is_not_shifted_by_what_it_makes_itself():
         return centred * lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-5) + centred
 
     assert "layer_norm" not in [node.op for node in composites(fun, X)]
+
+
+@pytest.mark.parametrize("narrow", ["float8_e4m3fn", "float8_e5m2", "int4"])
+def test_conversions_from_numbers_that_jax_promotes_to_nothing_are_no_obstacle(narrow):
+    narrow_values = jax.ShapeDtypeStruct((4, 8), narrow)
+    found = only(lambda x: jax.nn.silu(x.astype(jnp.bfloat16)), narrow_values)
+    assert found.op == "silu"

@@ -61,7 +61,9 @@ def by_products(node: Node) -> Callable[[Any, Any], Any] | None:
         return None
     by_taps = prod(kernel) <= prod(result)
     groups, of_batch = int(params["feature_group_count"]), int(params["batch_group_count"])
-    dtype = jnp.promote_types(node.out.dtype, jnp.float32)
+    # Numbers of eight bits have no promotion.
+    is_narrow = jnp.issubdtype(node.out.dtype, jnp.floating) and jnp.finfo(node.out.dtype).bits < 32
+    dtype = jnp.float32 if is_narrow else node.out.dtype
 
     def run(lhs: Any, rhs: Any) -> Any:
         around = zip(params["padding"], params["lhs_dilation"], strict=True)

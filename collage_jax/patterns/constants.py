@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -59,7 +60,13 @@ def is_float(dtype: Any) -> bool:
 
 def is_widening(source: Any, target: Any) -> bool:
     """True if converting from ``source`` to ``target`` loses nothing."""
-    return jnp.promote_types(source, target) == target
+    if is_float(source) and is_float(target):
+        narrow, wide = jnp.finfo(source), jnp.finfo(target)
+        return narrow.nmant <= wide.nmant and narrow.maxexp <= wide.maxexp and narrow.minexp >= wide.minexp
+    try:
+        return jnp.promote_types(source, target) == target
+    except jax.dtypes.TypePromotionError:  # integers of four bits are promoted to nothing
+        return False
 
 
 def _rounding(dtype: Any) -> float:
