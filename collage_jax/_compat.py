@@ -18,6 +18,7 @@ from jax._src import checkify as _checkify
 from jax._src import config as _config
 from jax._src import core as _core
 from jax._src import distributed as _distributed
+from jax._src import pjit as _pjit
 from jax._src import source_info_util as _source_info
 from jax._src.lax import lax as _lax
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
@@ -202,6 +203,22 @@ def infer_static(fun: Callable[..., Any], argnums: Any, argnames: Any) -> tuple[
     except (ValueError, TypeError):
         return _api_util.infer_argnums_and_argnames(_UNKNOWN_SIGNATURE, argnums, argnames)
     return _api_util.infer_argnums_and_argnames(signature, argnums, argnames)
+
+
+def jitted(fun: Any) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+    """What ``jax.jit`` made ``fun`` of, with the static and donated arguments it was given; None if it did not.
+
+    None too if it was given shardings, layouts or options of the compiler.
+    """
+    info = getattr(fun, "_jit_info", None)
+    if not isinstance(info, _pjit.PjitInfo):
+        return None
+    places = (*info.in_shardings_leaves, *info.out_shardings_leaves, *info.in_layouts_leaves, *info.out_layouts_leaves)
+    is_plain = all(place is None or type(place).__name__ == "UnspecifiedValue" for place in places)
+    if not is_plain or info.compiler_options_kvs or info.device is not None or info.backend is not None:
+        return None
+    names = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames")
+    return fun._fun, {name: getattr(info, name) for name in names}
 
 
 _UNKNOWN_SIGNATURE = inspect.signature(lambda *args, **kwargs: None)

@@ -177,6 +177,80 @@ def test_a_decorated_function_inside_is_placed_with_the_whole(registered, no_com
     assert lowered.placement.counts()["called"] == 1
 
 
+@pytest.mark.filterwarnings("ignore:Some donated buffers were not usable")  # as jax.jit says too
+@pytest.mark.parametrize(
+    "decorated",
+    [
+        jax.jit(network),
+        jax.jit(network, donate_argnums=1),
+        collage_jax.jit(network),
+        collage_jax.jit(network, donate_argnums=1),
+        collage_jax.jit(jax.jit(network, donate_argnums=1)),
+        lambda w, x: jax.jit(network, donate_argnums=1)(w, x),
+    ],
+)
+def test_a_decorated_function_is_placed_as_it_is_without(decorated, registered, no_compiler):
+    registered(Called())
+    lowered = lower_for(decorated, W, X, backends=["called"])
+    assert lowered.custom_calls() == lower_for(network, W, X, backends=["called"]).custom_calls()
+    assert lowered.custom_calls() == {"called_v1": 3}
+
+
+def state_and_more(state, scale, n, *, more):
+    return {"state": state["a"] @ state["a"] * n + scale, "more": more * n}
+
+
+@pytest.mark.parametrize("jit", [jax.jit, collage_jax.jit])
+def test_what_a_function_was_decorated_with_holds(jit, no_compiler):
+    options = {"static_argnums": 2, "donate_argnums": 0, "donate_argnames": "more"}
+    square, vector = jax.ShapeDtypeStruct((16, 16), F32), jax.ShapeDtypeStruct((16,), F32)
+    lowered = lower_for(jit(state_and_more, **options), {"a": square}, 2.0, 3, more=vector)
+    text = lowered.stablehlo()
+    (entry,) = (line for line in text.splitlines() if "@main" in line)
+    given = [one for one in entry.split("%arg")[1:] if "tf.aliasing_output" in one or "jax.buffer_donor" in one]
+    assert [one[:1] for one in given] == ["0", "2"], entry
+    assert "aliasing" not in lower_for(state_and_more, {"a": square}, 2.0, 3, static_argnums=2, more=vector).stablehlo()
+    with pytest.raises(TypeError, match="static_argnums"):
+        lower_for(jit(state_and_more, **options), {"a": square}, 2.0, "no array", static_argnums=(), more=vector)
+
+
+def test_a_function_placed_by_its_own_options(registered, no_compiler):
+    registered(Packing(), Called())
+    decorated = collage_jax.jit(network, backends=["packing"], frozen_argnums=0)
+    lowered = lower_for(decorated, W, X)
+    assert lowered.prepare is not None and "packing" in lowered.placement.counts()
+    assert lower_for(decorated, W, X, backends=["called"], frozen_argnums=()).prepare is None
+    off = collage_jax.jit(network, disable_backends=["called"])
+    assert not lower_for(off, W, X, backends=["called"]).custom_calls()
+
+
+class Model:
+    def __init__(self, w):
+        self.w = w
+
+    @collage_jax.jit
+    def __call__(self, x):
+        return network(self.w, x)
+
+
+jax.tree_util.register_pytree_node(Model, lambda model: ((model.w,), None), lambda _, children: Model(*children))
+
+
+def test_a_decorated_method_is_placed(registered, no_compiler):
+    registered(Called())
+    assert lower_for(Model(W).__call__, X, backends=["called"]).custom_calls() == {"called_v1": 3}
+
+
+def test_frozen_and_donated_arguments(registered, no_compiler):
+    registered(Packing())
+    decorated = collage_jax.jit(
+        lambda w, x: network(w, x)["out"] @ w["a"].T[:32, :], frozen_argnums=0, donate_argnums=1
+    )
+    lowered = lower_for(decorated, W, X, backends=["packing"])
+    (entry,) = (line for line in lowered.stablehlo().splitlines() if "@main" in line)
+    assert "aliasing" in entry and lowered.prepare is not None and "aliasing" not in lowered.prepare.stablehlo()
+
+
 def test_traces_of_the_program_itself_are_others(no_compiler):
     """In those, decorated functions are placed by themselves."""
     inner = collage_jax.jit(lambda x: jnp.tanh(x) * 2)

@@ -28,6 +28,7 @@ from ..gpu.device import GpuDevice
 from ..graph.ir import Node
 from ..graph.region import Region
 from ..graph.work import operations, repeats, traffic
+from ..patterns.numbering import number_values
 from ..plan import Plan
 from .kernels import Kernel, kernels
 
@@ -60,7 +61,10 @@ class Roofline:
         placed = {node for region, _ in plan.placed for node in region.nodes}
         left = Region.of(plan.graph, (n for n in plan.graph.nodes if n not in placed and not n.subgraphs))
         total_us = self._us(kernels(left, self.device.sm))
-        total_us += sum(self._us(self._kernels(region, backends[name])) for region, name in plan.placed)
+        numbers = number_values(plan.graph)
+        # XLA makes one of calls that are alike.
+        calls = {(name, *(numbers[v] for v in region.exits)): region for region, name in plan.placed}
+        total_us += sum(self._us(self._kernels(region, backends[name])) for (name, *_), region in calls.items())
         for node, bodies in plan.inner.items():
             inside_us = sum(self.of_plan(inner, backends) for plans in bodies.values() for inner in plans)
             total_us += repeats(node) * inside_us

@@ -8,19 +8,20 @@ What is taken to happen, as seen in programs that XLA compiled:
   reads them. A reduction ends a kernel.
 - Softmax and norms along rows are one kernel from compute capability 8.0 on; before, each of their two reductions is
   one, and what follows the reductions too.
-- Changes of shape cost nothing.
+- Changes of shape cost nothing. What is computed twice alike is computed once.
 - Anything else (sorting, scattering, control flow) is a kernel of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..candidates import VIEWS
 from ..graph.ir import Constant, Node, Value
 from ..graph.region import Region
 from ..graph.work import operations
+from ..patterns.numbering import Numbering
 
 PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 ROWS = frozenset({"softmax", "log_softmax", "layer_norm", "rms_norm"})
@@ -46,8 +47,8 @@ class Kernel:
 
 def kernels(region: Region, sm: int) -> tuple[Kernel, ...]:
     """The kernels that XLA runs for ``region`` on a GPU of compute capability ``sm`` / 10."""
-    nodes = [n for n in _opened(region.nodes) if n.op not in VIEWS]
-    origins = _origins(region.nodes)
+    origins, repeated = _origins(region.nodes)
+    nodes = [n for n in _opened(region.nodes) if n.op not in VIEWS and n not in repeated]
     reads = {n: [origins.get(v, v) for v in n.inputs if not isinstance(v, Constant)] for n in nodes}
     kept = {origins.get(v, v) for v in region.exits}
     readers: dict[Value, list[Node]] = {}
@@ -78,13 +79,24 @@ def _opened(nodes: Iterable[Node]) -> Iterator[Node]:
         yield from _opened(node.body) if node.op == "attention" else (node,)
 
 
-def _origins(nodes: Iterable[Node]) -> dict[Value, Value]:
-    """For results of changes of shape, what they are changed from."""
+def _origins(nodes: Iterable[Node]) -> tuple[dict[Value, Value], set[Node]]:
+    """What results of changes of shape are changed from and what is computed again is at first; and the nodes that do."""
+    opened = list(_opened(nodes))
+    numbering = Numbering()
+    numbering.add(primitive for node in opened for primitive in node.primitives)
+    first: dict[Hashable, Value] = {}
     found: dict[Value, Value] = {}
-    for node in _opened(nodes):
+    repeated: set[Node] = set()
+    for node in opened:
         if node.op in VIEWS and not isinstance(node.inputs[0], Constant):
             found[node.out] = found.get(node.inputs[0], node.inputs[0])
-    return found
+            continue
+        for value in node.outputs:
+            before = first.setdefault(numbering.number(value), value)
+            if before is not value:
+                found[value] = before
+                repeated.add(node)
+    return found, repeated
 
 
 def _is_reduction(node: Node) -> bool:

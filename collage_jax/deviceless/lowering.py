@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 
 from .. import _compat
-from ..api import checked_argnums, checked_backends
 from ..candidates import Candidate
 from ..costs import told
 from ..gpu.device import GpuDevice, known
@@ -18,11 +17,13 @@ from ..lowering import Lowered, lower
 from ..placement import Placement
 from ..plan import Plan
 from ..problem import problem_of
-from ..signature import Roles, roles_of
+from ..signature import Roles
+from ..switches import also
 from ..target import aiming_at
 from ..within import as_a_whole, whole
+from .asked import asked
 from .placing import Placing
-from .program import GpuProgram, shape_of
+from .program import Donated, GpuProgram, shape_of
 from .tracing import apart, callable_of, check_callbacks
 
 
@@ -85,8 +86,8 @@ def lower_for(
     *args: Any,
     device: str = "sm_90",
     backends: Iterable[str] | None = None,
-    frozen_argnums: int | Sequence[int] = (),
-    static_argnums: int | Sequence[int] = (),
+    frozen_argnums: int | Sequence[int] | None = None,
+    static_argnums: int | Sequence[int] | None = None,
     **kwargs: Any,
 ) -> LoweredFor:
     """Place and lower ``fun`` for a GPU that need not be here; compile it if XLA's compiler for CUDA is installed.
@@ -95,7 +96,8 @@ def lower_for(
     not run: they are not compared with XLA's. ``collage_jax.jit(fun, placement=...)`` does that on the GPU.
 
     Args:
-      fun: a function of arrays and pytrees.
+      fun: a function of arrays and pytrees. What ``jax.jit`` or ``collage_jax.jit`` made of one is lowered with what
+        they were given: static, donated and frozen arguments, backends; the arguments below stand instead of that.
       args, kwargs: its arguments; for arrays shapes will do (``jax.ShapeDtypeStruct``).
       device: the GPU's architecture, such as ``"sm_80"``.
       backends, frozen_argnums: as in ``collage_jax.jit``.
@@ -105,22 +107,20 @@ def lower_for(
       TypeError, ValueError: for arguments outside these rules, naming the rule, the value and the remedy.
       RuntimeError: if XLA's compiler for CUDA is installed and does not start.
     """
-    if not callable(fun):
-        raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
-    gpu = known(device)
-    names = checked_backends(backends)
-    roles = roles_of(fun, checked_argnums("frozen_argnums", frozen_argnums), static_argnums, None, None, None)
+    it = asked(fun, backends, frozen_argnums, static_argnums)
+    gpu, roles, args = known(device), it.roles, (*it.first, *args)
     if roles.frozen:
         args, kwargs = roles.positional(args, kwargs)
     _check_arrays(roles.dynamic(args, kwargs))
     if why_not() is None:
         sharding_on(gpu)
-    with aiming_at(gpu):
+    with aiming_at(gpu), also(it.switches):
         with as_a_whole():
-            traced = jax.jit(apart(fun), inline=True, static_argnums=static_argnums).trace(*args, **kwargs)
+            static = {"static_argnums": roles.static_nums, "static_argnames": tuple(roles.static_names)}
+            traced = jax.jit(apart(it.fun), inline=True, **static).trace(*args, **kwargs)
         check_callbacks(traced.jaxpr)
         problem = problem_of(traced.jaxpr, roles.frozen_leaves(args))
-        placing = Placing(problem, gpu, names)
+        placing = Placing(problem, gpu, it.backends)
         while True:
             plan = placing.plan()
             try:
@@ -150,6 +150,7 @@ def _programs(
 ) -> tuple[GpuProgram, GpuProgram | None]:
     """The program for these arguments, and what prepares frozen ones; compiled if they can be."""
     dynamic_args, dynamic_kwargs = roles.dynamic(args, kwargs)
+    donated = _donated(roles, args, dynamic_kwargs)
 
     def results(flat: Any) -> Any:
         return jax.tree.unflatten(out_tree, flat)
@@ -160,7 +161,7 @@ def _programs(
         def run(*args: Any, **kwargs: Any) -> Any:
             return results(run_flat(*jax.tree.leaves((args, kwargs))))
 
-        return _compiled(GpuProgram(run, dynamic_args, dynamic_kwargs, device)), None
+        return _compiled(GpuProgram(run, dynamic_args, dynamic_kwargs, device, donated)), None
 
     def prepare(*frozen: Any) -> Any:
         return lowered.prepare(*jax.tree.leaves(frozen))
@@ -170,8 +171,17 @@ def _programs(
 
     preparing = _compiled(GpuProgram(prepare, [args[i] for i in roles.frozen], {}, device))
     open_args, _ = roles.dynamic(roles.open(args), kwargs)
-    running = GpuProgram(run_prepared, (preparing.result, *open_args), dynamic_kwargs, device)
+    donated = replace(donated, nums=tuple(number + 1 for number in donated.nums))
+    running = GpuProgram(run_prepared, (preparing.result, *open_args), dynamic_kwargs, device, donated)
     return _compiled(running), preparing
+
+
+def _donated(roles: Roles, args: tuple[Any, ...], dynamic_kwargs: dict[str, Any]) -> Donated:
+    """The donated arguments, by their places among those that are traced."""
+    traced, _ = roles.dynamic(range(len(args)), {})
+    given = {number % len(args) for number in roles.donated_nums if -len(args) <= number < len(args)}
+    nums = tuple(place for place, number in enumerate(traced) if number in given)
+    return Donated(nums, tuple(name for name in roles.donated_names if name in dynamic_kwargs))
 
 
 def _compiled(program: GpuProgram) -> GpuProgram:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,18 +21,38 @@ _IN_HLO = re.compile(r'custom_call_target="([^"]+)"')
 _IN_STABLEHLO = re.compile(r'stablehlo\.custom_call @(?:"([^"]+)"|([\w$.-]+))')
 
 
+@dataclass(frozen=True)
+class Donated:
+    """Positions and names of arguments."""
+
+    nums: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+
+
+NOTHING = Donated()
+
+
 class GpuProgram:
-    """``fun(*args, **kwargs)`` for ``device``, to be read and handed on, not run; the arguments are trees of arrays."""
+    """``fun(*args, **kwargs)`` for ``device``, to be read and handed on, not run; the arguments are trees of arrays.
+
+    ``donated``: positions and names of those whose memory the results may take, as ``jax.jit`` has them.
+    """
 
     def __init__(
-        self, fun: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], device: GpuDevice
+        self,
+        fun: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        device: GpuDevice,
+        donated: Donated = NOTHING,
     ) -> None:
         self._device = device
         self._fun = fun
+        self._donate: dict[str, Any] = {"donate_argnums": donated.nums, "donate_argnames": donated.names}
         self._args, self._kwargs = _shapes((tuple(args), dict(kwargs)))
         sharding = None if why_not() else sharding_on(device)
         there_args, there_kwargs = _shapes((self._args, self._kwargs), sharding)
-        jitted = jax.jit(fun, out_shardings=sharding)
+        jitted = jax.jit(fun, out_shardings=sharding, **self._donate)
         with aiming_at(device):
             traced = jitted.trace(*there_args, **there_kwargs)
             self._lowered = traced.lower(lowering_platforms=("cuda",)) if sharding is None else traced.lower()
@@ -80,7 +101,7 @@ class GpuProgram:
         """
         calls = [export.DisabledSafetyCheck.custom_call(target) for target in _targets(self.stablehlo())]
         with aiming_at(self._device):
-            exported = export.export(jax.jit(self._fun), platforms=["cuda"], disabled_checks=calls)
+            exported = export.export(jax.jit(self._fun, **self._donate), platforms=["cuda"], disabled_checks=calls)
             return bytes(exported(*self._args, **self._kwargs).serialize())
 
 

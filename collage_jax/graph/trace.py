@@ -92,7 +92,10 @@ class _Flattener:
 
 
 def _only_groups(eqn: Any) -> bool:
-    """False if a nested jit carries shardings, layouts, donation or compiler options, which inlining would lose."""
+    """False if a nested jit carries shardings, layouts or compiler options, which inlining would lose.
+
+    What it donates JAX itself heeds in the outermost jit alone.
+    """
     if _in_special_context(eqn):
         return False
     params = eqn.params
@@ -101,7 +104,6 @@ def _only_groups(eqn: Any) -> bool:
     return (
         all(type(s).__name__ == "UnspecifiedValue" for s in shardings)
         and all(layout is None for layout in layouts)
-        and not any(params.get("donated_invars", ()))
         and not params.get("compiler_options_kvs", ())
     )
 
