@@ -1,6 +1,9 @@
 """Settings of the whole test run: JAX on the CPU, no worker, nothing kept, how hard hypothesis looks."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["COLLAGE_JAX_CACHE_DIR"] = "off"
@@ -14,6 +17,8 @@ from collage_jax import deciding
 from collage_jax.config import config
 from collage_jax.database import Database
 from collage_jax.worker.client import Client
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 _COMMON = {
     "deadline": None,
@@ -52,6 +57,18 @@ def registered():
     yield register
     for name in names:
         collage_jax.unregister_backend(name)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The documentation, built without a warning."""
+    for package in ("sphinx", "myst_parser", "furo", "sphinx_copybutton", "sphinx_design"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install '.[docs]'")
+    out = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-P", "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-d", str(out / "doctrees")]
+    done = subprocess.run([*build, str(DOCS), str(out / "html")], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return out / "html"
 
 
 @pytest.fixture

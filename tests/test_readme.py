@@ -11,7 +11,10 @@ import collage_jax
 from collage_jax.backends import registry
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+#: They tune a network.
+SLOW = {ROOT / "docs/start.md"}
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -31,7 +34,14 @@ def test_the_readme_has_an_example_and_two_commands():
     assert len(_blocks(readme, "sh")) == 2
 
 
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if _blocks(d, "python")], ids=_name)
+PROGRAMS = [
+    pytest.param(document, id=_name(document), marks=pytest.mark.slow if document in SLOW else ())
+    for document in DOCUMENTS
+    if _blocks(document, "python")
+]
+
+
+@pytest.mark.parametrize("document", PROGRAMS)
 def test_python_in_a_document_runs_from_top_to_bottom(document: Path, monkeypatch: pytest.MonkeyPatch):
     for setting, value in vars(collage_jax.config).items():
         monkeypatch.setattr(collage_jax.config, setting, value)  # put back what a document changes

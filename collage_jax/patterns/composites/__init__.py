@@ -4,22 +4,20 @@ Each kind has an operation name, inputs in canonical order (brackets: may be abs
 only. ``axis`` and ``axes`` are not negative. The output has the dtype the primitives give it, which for the norms and
 the mean may be wider than that of ``x``.
 
-| op | inputs | params |
-| --- | --- | --- |
-| ``relu``, ``relu6``, ``sigmoid``, ``silu``, ``hard_sigmoid``, ``hard_swish``, ``softplus``, ``mish`` | x | |
-| ``clip`` | x | min, max |
-| ``leaky_relu``, ``elu`` | x | alpha |
-| ``gelu`` | x | approximate: True for the tanh formula, False for erf |
-| ``gelu_gradient`` | x, dy | approximate: True |
-| ``softmax``, ``log_softmax`` | x | axis |
-| ``layer_norm`` | x, [scale], [shift] | axis, epsilon, unbiased, epsilon_outside, scale, shift |
-| ``rms_norm`` | x, [scale] | axis, epsilon, scale |
-| ``batch_norm`` | x, mean, variance, [scale], [shift] | axis, epsilon, scale, shift |
-| ``avg_pool`` | x | window_dimensions, window_strides, padding, count_include_pad |
-| ``max_pool`` | x | window_dimensions, window_strides, padding, window_dilation |
-| ``mean``, ``global_max_pool`` | x | axes, keepdims |
-| ``upsample_nearest`` | x | factors: one for each dimension |
-| ``attention`` | q, k, v, [mask] | scale, qk, q_operand, axis, av, v_operand, mask, mask_dims, fill |
+- ``relu``, ``relu6``, ``sigmoid``, ``silu``, ``hard_sigmoid``, ``hard_swish``, ``softplus``, ``mish`` of x
+- ``clip`` of x: min, max
+- ``leaky_relu``, ``elu`` of x: alpha
+- ``gelu`` of x: approximate, True for the tanh formula, False for erf
+- ``gelu_gradient`` of x, dy: approximate, True
+- ``softmax``, ``log_softmax`` of x: axis
+- ``layer_norm`` of x, [scale], [shift]: axis, epsilon, unbiased, epsilon_outside, scale, shift
+- ``rms_norm`` of x, [scale]: axis, epsilon, scale
+- ``batch_norm`` of x, mean, variance, [scale], [shift]: axis, epsilon, scale, shift
+- ``avg_pool`` of x: window_dimensions, window_strides, padding, count_include_pad
+- ``max_pool`` of x: window_dimensions, window_strides, padding, window_dilation
+- ``mean``, ``global_max_pool`` of x: axes, keepdims
+- ``upsample_nearest`` of x: factors, one for each dimension
+- ``attention`` of q, k, v, [mask]: scale, qk, q_operand, axis, av, v_operand, mask, mask_dims, fill
 
 ``gelu_gradient``: dy times the slope of the GELU at x, in training; see ``patterns.gelu_gradient``.
 

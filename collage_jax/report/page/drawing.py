@@ -27,14 +27,15 @@ def drawing(placement: Placement, colours: Mapping[str, Colour]) -> Markup | Non
         return None
     (width, height), inside = painter.graph("")
     arrow = tag("path", d="M0 0L8 4L0 8z")
-    marker = tag("marker", arrow, id="arrow", viewBox="0 0 8 8", refX=7.0, refY=4.0, markerWidth=7.0, markerHeight=7.0, orient="auto")
-    size = f"0 0 {width + 2 * MARGIN:.0f} {height + 2 * MARGIN:.0f}"
+    size = {"markerWidth": 7.0, "markerHeight": 7.0}
+    marker = tag("marker", arrow, id="arrow", viewBox="0 0 8 8", refX=7.0, refY=4.0, orient="auto", **size)
+    view = f"0 0 {width + 2 * MARGIN:.0f} {height + 2 * MARGIN:.0f}"
     return tag(
         "svg",
         tag("defs", marker),
         tag("g", inside, transform=f"translate({MARGIN:.0f} {MARGIN:.0f})"),
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=size,
+        viewBox=view,
         width=width + 2 * MARGIN,
         height=height + 2 * MARGIN,
         role="group",

@@ -16,6 +16,7 @@ document.body.append(tip);
 for (const title of all("svg title")) {
   const owner = title.parentNode;
   owner.tip = title.textContent;
+  owner.setAttribute("role", "group");
   owner.setAttribute("aria-label", owner.tip);
   title.remove();
 }
@@ -40,7 +41,8 @@ const show = (found, x, y) => {
   tip.hidden = !found;
   if (found) { tip.textContent = found.tip; place(x, y); }
 };
-document.addEventListener("pointermove", event => show(owner(event.target), event.clientX, event.clientY));
+for (const moved of ["pointermove", "pointerdown"])
+  document.addEventListener(moved, event => show(owner(event.target), event.clientX, event.clientY));
 document.documentElement.addEventListener("pointerleave", () => show(null));
 
 let picked = null;
@@ -116,7 +118,12 @@ if (table) {
       row.hidden = !wanted.every(word => text.includes(word));
     }
   };
-  all("th", table).forEach((heading, column) => heading.onclick = () => {
+  all("th", table).forEach((heading, column) => {
+    heading.tabIndex = 0;
+    heading.onkeydown = event => event.key === "Enter" && heading.click();
+    heading.onclick = () => sort(heading, column);
+  });
+  const sort = (heading, column) => {
     const value = row => row.cells[column].dataset.value;
     const numeric = body.rows[0] && value(body.rows[0]) !== undefined;
     const down = heading.dataset.down = heading.dataset.down === "yes" ? "no" : "yes";
@@ -124,7 +131,9 @@ if (table) {
     const order = (a, b) => numeric ? value(a) - value(b)
       : a.cells[column].textContent.localeCompare(b.cells[column].textContent);
     body.append(...[...body.rows].sort((a, b) => sign * order(a, b)));
-  });
+    all("th", table).forEach(other => other.removeAttribute("aria-sort"));
+    heading.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
+  };
 }
 })();
 """

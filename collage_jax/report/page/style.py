@@ -87,14 +87,16 @@ svg .cost,svg .caption{fill:var(--soft)}
 .wide .number,.bars .number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 .wide .number .bar{margin:4px 0 0 auto}
 .wide td.backend{white-space:nowrap;font-weight:600;width:1%;min-width:110px}
-.shapes{max-width:300px}
+.shapes{max-width:300px;min-width:170px}
 #regions td:nth-child(2){min-width:190px}
 #regions td:nth-child(6){min-width:84px}
 .scripted #regions th{cursor:pointer}
+:focus-visible{outline:2px solid var(--accent);outline-offset:1px}
 .others li{display:flex;align-items:baseline;white-space:nowrap}
 .others .chip{width:9px;height:9px;margin-right:6px;flex:none}
 summary{cursor:pointer;margin-bottom:10px}
-@media(max-width:700px){main{padding:16px}}
+@media(max-width:700px){main{padding:16px}.stage{max-height:60vh}.bars th{white-space:normal;width:45%}
+.bars td.number{padding-left:8px}#regions{width:980px}.wide table{min-width:560px}}
 @media print{.stage{max-height:none;overflow:visible}.stage>svg{max-width:100%;height:auto}button,.filter{display:none}}
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from ...costs import Cost, Failed, Measured
@@ -15,6 +16,7 @@ from .drawing import classes
 MANY = 12
 #: Headings of columns of numbers.
 NUMBERS = frozenset({"n", "each", "share", "error"})
+_ARRAY = re.compile(r"\[[^\]]*\]")
 
 
 def regions(placement: Placement, colours: Mapping[str, Colour]) -> Markup | None:
@@ -41,14 +43,19 @@ def _row(number: int, region: PlacedRegion, all_us: float, largest_us: float, na
     cells = (
         tag("td", tag("i", class_=f"chip {names[region.backend]}"), region.backend, class_="backend"),
         tag("td", tag("span", region.label), ops),
-        tag("td", tag("small", region.shapes), class_="shapes"),
+        tag("td", tag("small", _unbroken(region.shapes)), class_="shapes"),
         _number(str(region.count), region.count),
         _number(short(region.cost), _us(region.cost), title=measurement(region.cost)),
         _number(f"{share:.1%}" if share else "", share, bar),
-        _number("" if error is None else f"{error:.1e}", error or 0.0),
+        _number("" if error is None else f"{error:.1e}" if error else "0", error or 0.0),
         tag("td", tag("ul", *others, class_="others") if others else None),
     )
     return tag("tr", *cells, data_rows=str(number), class_=None if region.total_us else "idle")
+
+
+def _unbroken(shapes: str) -> str:
+    """``shapes`` so that a line may end between arrays, not inside of one."""
+    return _ARRAY.sub(lambda found: found[0].replace(" ", "\u00a0"), shapes).replace("->", "\u2192")
 
 
 def _other(name: str, cost: Cost, chosen: Cost, names: Mapping[str, str]) -> Markup:
@@ -109,4 +116,4 @@ def _number(text: str, value: float, *more: Markup | None, title: str | None = N
 def _table(headings: Sequence[str], rows: Iterable[Markup], name: str | None = None) -> Markup:
     named = (tag("th", h, scope="col", class_="number" if h in NUMBERS else None) for h in headings)
     head = tag("thead", tag("tr", *named))
-    return tag("div", tag("table", head, tag("tbody", joined(*rows)), id=name), class_="wide")
+    return tag("div", tag("table", head, tag("tbody", joined(*rows)), id=name), class_="wide", tabindex="0")
