@@ -43,6 +43,10 @@ def _switch(variable: str, default: bool) -> bool:
     return known[text]
 
 
+_FLAGS = ("worker", "progress", "flush_l2", "deterministic")
+_PATHS = ("cache_dir", "placements")
+
+
 @dataclass
 class Config:
     """What ``collage_jax.jit`` uses where its own argument is None.
@@ -68,9 +72,7 @@ class Config:
     worker: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_WORKER", True))
     progress: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_PROGRESS", True))
     flush_l2: bool = field(default_factory=lambda: _switch("COLLAGE_JAX_FLUSH_L2", True))
-    placements: str | os.PathLike[str] | None = field(
-        default_factory=lambda: os.environ.get("COLLAGE_JAX_PLACEMENTS") or None
-    )
+    placements: str | None = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_PLACEMENTS") or None)
     disable_backends: tuple[str, ...] = field(
         default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_DISABLE_BACKENDS")) or ()
     )
@@ -86,9 +88,11 @@ class Config:
             raise AttributeError(f"there is no setting called {name!r}; there are {', '.join(known)}{near}")
         if name in ("disable_backends", "disable_regions"):
             value = checked_names(name, value)
-        if name == "deterministic" and not isinstance(value, bool):
-            raise TypeError(f"`deterministic` must be True or False, got {value!r}; set it to one of them")
-        super().__setattr__(name, value)
+        if name in _FLAGS and not isinstance(value, bool):
+            raise TypeError(f"`{name}` must be True or False, got {value!r}; set it to one of them")
+        if name in _PATHS and not isinstance(value, (str, os.PathLike, type(None))):
+            raise TypeError(f"`{name}` must be a path or None, got {value!r}; set it to the path as a text")
+        super().__setattr__(name, os.fspath(value) if name in _PATHS and value is not None else value)
         if self is globals().get("config"):
             switches.throw(self.switches)
 

@@ -204,6 +204,8 @@ class Placement:
         """What ``other`` places otherwise than this one, as a table for a person; empty if nothing."""
         from .report.difference import difference
 
+        if not isinstance(other, Placement):
+            raise TypeError(f"`other` must be a Placement, got {other!r}; read a file with Placement.load")
         return difference(self, other)
 
     def __str__(self) -> str:

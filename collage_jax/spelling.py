@@ -14,6 +14,6 @@ def did_you_mean(given: Any, known: Iterable[str], prefix: str = "") -> str:
     """
     if not isinstance(given, str):
         return ""
-    rest = [name.removeprefix(prefix) for name in known]
-    near = difflib.get_close_matches(given.removeprefix(prefix), rest, n=1)
-    return f"; did you mean {prefix + near[0]!r}?" if near else ""
+    rest = {name.removeprefix(prefix).lower(): name for name in known}
+    near = difflib.get_close_matches(given.removeprefix(prefix).lower(), rest, n=1)
+    return f"; did you mean {rest[near[0]]!r}?" if near else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import reprlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
@@ -88,10 +89,12 @@ def check(backend: Any) -> None:
         raise ValueError(f"{kind}.kind must be one of {', '.join(map(repr, KINDS))}, got {backend.kind!r}")
     if isinstance(backend.platforms, str) or not all(isinstance(p, str) for p in backend.platforms):
         raise TypeError(f"{kind}.platforms must be a tuple of names, got {backend.platforms!r}; such as ('cpu',)")
+    if not isinstance(backend.deterministic, bool):
+        raise TypeError(f"{kind}.deterministic must be True or False, got {backend.deterministic!r}; write one of them")
     if not isinstance(backend.patterns, Sequence):
         raise TypeError(f"{kind}.patterns must be a list of Patterns, got {backend.patterns!r}")
     for pattern in backend.patterns:
         if not isinstance(pattern, Pattern):
             raise TypeError(
-                f"{kind}.patterns must hold Patterns, got {pattern!r}; write Pattern('a name', {pattern!r})"
+                f"{kind}.patterns must hold Patterns, got {reprlib.repr(pattern)}; write Pattern('a name', the term)"
             )

@@ -20,6 +20,9 @@ from .programs import COMMANDS
 
 PROGRAM = "collage-jax"
 
+#: The exit code of what was interrupted at the keyboard, as of a shell's own commands.
+INTERRUPTED = 130
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name=PROGRAM)
@@ -35,8 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that ``arguments`` name, those of the process by default; ends the process where it fails."""
     try:
         group.main(arguments, prog_name=PROGRAM, standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(f"{PROGRAM}: aborted")
+    except click.exceptions.Abort as abort:
+        interrupted = isinstance(abort.__cause__ or abort.__context__, KeyboardInterrupt)
+        click.echo(f"{PROGRAM}: aborted", err=True)
+        sys.exit(INTERRUPTED if interrupted else 1)
     except click.ClickException as error:
         # A wrong command or option: click shows how it is used.
         error.show()

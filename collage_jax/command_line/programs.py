@@ -5,6 +5,10 @@ TARGET is module:name or file.py:name of what is called without arguments and re
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,10 @@ import click
 import jax
 import numpy as np
 
+from ..backends import registry
 from ..measure.race import race
+from ..report.table import WIDTH, table
+from .doctor import NARROWEST
 from .target import target_of, with_target
 
 #: Rounds of a comparison, and seconds for it at most.
@@ -26,9 +33,11 @@ def _command(name: str, does: str) -> Any:
 
 
 @_command("explain", "Tune a program and print which backend runs what, how fast, and why the others do not.")
-def explain(**chosen: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the placement as JSON.")
+def explain(as_json: bool, **chosen: Any) -> None:
     target = target_of(**chosen)
-    click.echo(target.placed.explain(*target.arguments))
+    placement = target.placed.placement(*target.arguments)
+    click.echo(placement.to_json() if as_json else table(placement, _width()), nl=not as_json)
 
 
 @_command("profile", "Tune a program and print where its time goes, region by region, beside what the machine can do.")
@@ -38,9 +47,11 @@ def profile(**chosen: Any) -> None:
 
 
 @_command("tune", "Tune a program ahead of time: what is decided is kept, and other processes use it.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the placement to this file too, to be pinned.")
-def tune(save: Path | None, **chosen: Any) -> None:
-    target = target_of(**chosen)
+@click.option("--save", type=click.Path(path_type=Path), help="Write the placement to this file or folder too.")
+@click.option("--deterministic", is_flag=True, help="With backends alone that give the same bits each time.")
+def tune(save: Path | None, deterministic: bool, disable_backends: Sequence[str], **chosen: Any) -> None:
+    others = [b.name for b in registry.backends() if not b.deterministic] if deterministic else []
+    target = target_of(disable_backends=[*disable_backends, *others], **chosen)
     placement = target.placed.placement(*target.arguments)
     counts = ", ".join(f"{name}: {count} regions" for name, count in placement.counts().items()) or "nothing placed"
     click.echo(
@@ -50,24 +61,39 @@ def tune(save: Path | None, **chosen: Any) -> None:
         click.echo(f"  {note}")
     if save is not None:
         placement.save(save)
-        click.echo(f"Saved to {save}; pin it with collage_jax.jit(function, placement={str(save)!r}).")
+        how = f"set COLLAGE_JAX_PLACEMENTS={save}" if save.is_dir() else f"pass placement={str(save)!r}"
+        click.echo(f"Saved to {save}; to have it used, {how}.")
 
 
 @_command("bench", "Time a program, jax.jit and collage_jax.jit in turn.")
 @click.option("--rounds", type=click.IntRange(min=3), default=ROUNDS, show_default=True, help="Rounds at most.")
-def bench(rounds: int, **chosen: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench(rounds: int, as_json: bool, **chosen: Any) -> None:
     target = target_of(**chosen)
     functions = {"jax.jit": jax.jit(target.function), "collage_jax.jit": target.placed}
     calls = {name: lambda f=f: f(*target.arguments) for name, f in functions.items()}
     for call in calls.values():
         jax.block_until_ready(call())
     times = race(calls, rounds=rounds, seconds=SECONDS, hopeless=float("inf"))
-    for name, seconds in times.items():
-        low, median, high = np.percentile(seconds, (25, 50, 75)) * 1e3
-        click.echo(f"{name:16} {median:10.3f} ms ({low:.3f} to {high:.3f})")
-    low, median, high = np.percentile(times["jax.jit"] / times["collage_jax.jit"], (25, 50, 75))
     count = len(times["jax.jit"])
+    measured_ms = {name: _quartiles(seconds * 1e3) for name, seconds in times.items()}
+    ratio = _quartiles(times["jax.jit"] / times["collage_jax.jit"])
+    if as_json:
+        click.echo(json.dumps({"program": target.name, "rounds": count, "ms": measured_ms, "ratio": ratio}))
+        return
+    for name, (low, median, high) in measured_ms.items():
+        click.echo(f"{name:16} {median:10.3f} ms ({low:.3f} to {high:.3f})")
+    low, median, high = ratio
     click.echo(f"{median:.2f} times as fast (quartiles {low:.2f} to {high:.2f} over {count} rounds)")
+
+
+def _width() -> int:
+    """Of the terminal; where the text goes elsewhere, as wide as it likes."""
+    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
+
+
+def _quartiles(samples: np.ndarray) -> list[float]:
+    return [float(each) for each in np.percentile(samples, (25, 50, 75))]
 
 
 @_command("report", "Tune a program and write a page for the browser: its graph by backend, costs, refusals.")

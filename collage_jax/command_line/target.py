@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from ..api import jit
+from ..spelling import did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,33 +44,74 @@ def with_target(command: Command) -> Command:
         ),
         click.option("--budget-s", type=float, help="Seconds of tuning (default 60)."),
         click.option("--backend", "backends", multiple=True, metavar="NAME", help="Allow this one; may be repeated."),
+        click.option(
+            "--disable-backend", "disable_backends", multiple=True, metavar="NAME", help="Do without this one."
+        ),
+        click.option(
+            "--disable-region",
+            "disable_regions",
+            multiple=True,
+            metavar="NAME",
+            help="Leave this region, or kind of operation, to XLA.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def target_of(target: str, frozen: Sequence[int], budget_s: float | None, backends: Sequence[str]) -> Target:
+def target_of(target: str, frozen: Sequence[int], backends: Sequence[str], **options: Any) -> Target:
     """What ``target`` names, called without arguments, returns (function, its arguments)."""
-    made = _named(target)()
+    made = _called(target, _named(target))
     if not (isinstance(made, tuple) and len(made) == 2 and callable(made[0]) and isinstance(made[1], (tuple, list))):
-        raise TypeError(f"{target} must return (function, its arguments), got {type(made).__name__}")
+        raise TypeError(
+            f"{target} must return (function, its arguments), got {type(made).__name__}; "
+            "end it with, say: return layer, (weights, x)"
+        )
     function, arguments = made
-    options = {"frozen_argnums": tuple(frozen), "budget_s": budget_s, "backends": list(backends) or None}
-    return Target(target, function, arguments, options)
+    return Target(
+        target, function, arguments, {"frozen_argnums": tuple(frozen), "backends": list(backends) or None, **options}
+    )
+
+
+def _called(target: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns; its own errors with their traceback, for they are the user's to mend."""
+    try:
+        inspect.signature(make).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"{target} must be called without arguments, got one that is not: {error}; give the arguments defaults"
+        ) from None
+    except ValueError:  # something without a signature
+        pass
+    try:
+        return make()
+    except Exception as error:
+        traceback.print_exc()
+        raise click.ClickException(f"{target} failed with {type(error).__name__}; its traceback is above") from error
 
 
 def _named(target: str) -> Callable[[], Any]:
     """What ``target`` names. Files may import what lies beside them, as scripts do."""
     place, _, name = target.rpartition(":")
     if not place or not name:
-        raise ValueError(f"the target must be module:name or file.py:name, got {target!r}")
+        raise ValueError(
+            f"the target must be module:name or file.py:name, got {target!r}; name the function that returns "
+            "(function, its arguments), such as program.py:make"
+        )
     try:
         module = _run(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except (ModuleNotFoundError, FileNotFoundError) as error:
-        raise ValueError(f"the target {target!r} cannot be imported: {error}; give a file that exists") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(
+            f"the target must be in a module or file that can be imported, got {target!r} ({why}); "
+            "give a file that exists, or install the module"
+        ) from error
     if not callable(found := getattr(module, name, None)):
-        raise ValueError(f"{place} must have a function called {name!r}, got {found!r}")
+        functions = [n for n, held in vars(module).items() if callable(held)]
+        remedy = did_you_mean(name, functions) or "; name a function that is there"
+        got = "there is none" if found is None else f"got {found!r}"
+        raise ValueError(f"{place} must have a function called {name!r}, {got}{remedy}")
     return found
 
 

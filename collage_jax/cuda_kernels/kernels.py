@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 from ..host_functions import Digest
 from ..patterns.language import Any_, Op, Pattern, Term
 from ..patterns.matcher import Match
+from ..spelling import did_you_mean
 from .sizes import Bytes, Scalars, Size, Sizes
 
 _lock = threading.Lock()
@@ -153,7 +154,8 @@ def unregister(name: str) -> None:
     with _lock:
         if all(k.name != name for k in _kernels):
             there = ", ".join(k.name for k in _kernels) or "none"
-            raise ValueError(f"no kernel is called {name!r}; there are: {there}")
+            near = did_you_mean(name, (k.name for k in _kernels))
+            raise ValueError(f"no kernel is called {name!r}; give the name of one that is registered: {there}{near}")
         _kernels = tuple(k for k in _kernels if k.name != name)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..spelling import did_you_mean
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 
@@ -119,7 +121,8 @@ def known(device: str) -> GpuDevice:
     """The model for an architecture such as ``"sm_90"``; ``ValueError`` naming those there are for any other."""
     if not isinstance(device, str) or device not in MODELS:
         listed = ", ".join(f"{name!r} ({model.name})" for name, model in MODELS.items())
-        raise ValueError(f"`device` must be one of {listed}, got {device!r}")
+        near = did_you_mean(device, MODELS) or "; give one of these architectures"
+        raise ValueError(f"`device` must be one of {listed}, got {device!r}{near}")
     return MODELS[device]
 
 

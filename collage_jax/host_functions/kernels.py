@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ..patterns.language import Op, Pattern, Term
 from ..patterns.matcher import Match
+from ..spelling import did_you_mean
 from .digest import Digest, innermost, place_of
 
 _lock = threading.Lock()
@@ -96,6 +97,10 @@ def callback_kernel(
         raise ValueError(f"pattern {pattern.name!r} has a `where` of its own place: give the condition there")
 
     def decorate(function: F) -> F:
+        if not callable(function):
+            raise TypeError(
+                f"callback_kernel decorates a function of NumPy arrays, got {function!r}; pass the function"
+            )
         called = name or getattr(innermost(function), "__name__", type(function).__name__)
         whole = pattern if isinstance(pattern, Pattern) else Pattern(called, pattern, where)
         register(CallbackKernel(whole, function, called))
@@ -126,7 +131,8 @@ def unregister(name: str) -> None:
     with _lock:
         if all(k.name != name for k in _kernels):
             there = ", ".join(k.name for k in _kernels) or "none"
-            raise ValueError(f"no kernel is called {name!r}; there are: {there}")
+            near = did_you_mean(name, (k.name for k in _kernels))
+            raise ValueError(f"no kernel is called {name!r}; give the name of one that is registered: {there}{near}")
         _kernels = tuple(k for k in _kernels if k.name != name)
 
 

@@ -54,8 +54,11 @@ def load(path: str | os.PathLike[str]) -> Placement:
     Raises ``ValueError`` if it is something else or of a newer format, ``OSError`` if it cannot be read.
     """
     source = os.fspath(path)
-    with open(path, "rb") as file:
-        data = file.read(LARGEST_BYTES + 1)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+    except OSError as error:
+        raise told(error, f"{source}: must be a file that can be read ({error.strerror}); {REMEDY}") from None
     if len(data) > LARGEST_BYTES:
         raise ValueError(f"{source}: must have at most {LARGEST_BYTES >> 20} MiB, got more; {REMEDY}")
     try:
@@ -68,6 +71,12 @@ def load(path: str | os.PathLike[str]) -> Placement:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Put ``text`` at ``path`` in UTF-8. Others see the old file or the new one, never a part."""
     target = Path(os.path.realpath(path))  # a link keeps pointing where it did
+    if target.is_dir():
+        raise IsADirectoryError(f"{os.fspath(path)}: must be a file to write, got a folder; give a name in it")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"{os.fspath(path)}: must be in a folder that exists, got {target.parent}; make it first"
+        )
     beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open(beside, "x", encoding="utf8", newline="\n") as file:
@@ -78,6 +87,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     except BaseException:  # an interrupt too must not leave a part behind
         beside.unlink(missing_ok=True)
         raise
+
+
+def told(error: OSError, message: str) -> OSError:
+    """An error as ``error``, with ``message``."""
+    made = type(error)(message)
+    made.errno = error.errno
+    return made
 
 
 def _written(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,25 +13,29 @@ from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion, Placement
 
 WIDTH = 150
+#: In fewer columns the shapes of regions have no room.
+WITH_SHAPES = 120
 
 
-def table(placement: Placement) -> str:
+def table(placement: Placement, width: int = WIDTH) -> str:
     """``placement`` as text: its regions by total time, why others were refused, and the whole beside XLA's."""
-    console = Console(file=StringIO(), width=WIDTH, no_color=True, highlight=False)
+    console = Console(file=StringIO(), width=width, no_color=True, highlight=False)
+    is_wide = width >= WITH_SHAPES
     total = sum(region.total_us for region in placement.regions)
     how = "estimated" if any(isinstance(region.cost, Estimated) for region in placement.regions) else "timed alone"
     title = f"Parts of the program, {how}. XLA alone is used." if placement.is_xla else "Placement"
-    rows = Table(title=title, title_justify="left")
-    rows.add_column("region")
-    rows.add_column("backend")
+    rows = Table(title=title, title_justify="left", **({} if is_wide else {"box": SIMPLE_HEAD, "pad_edge": False}))
+    rows.add_column("region", no_wrap=True)
+    rows.add_column("backend", overflow="fold")
     rows.add_column("ops", overflow="fold", ratio=3)
-    rows.add_column("shapes", overflow="fold", ratio=3)
+    if is_wide:
+        rows.add_column("shapes", overflow="fold", ratio=3)
     for heading in ("n", "us each", "share"):
-        rows.add_column(heading, justify="right")
+        rows.add_column(heading, justify="right", no_wrap=True)
     rows.add_column("others", overflow="fold", ratio=2)
     for region in sorted(placement.regions, key=lambda r: -r.total_us):
         share = f"{region.total_us / total:.1%}" if total else ""
-        rows.add_row(*map(Text, _cells(region, share)))
+        rows.add_row(*map(Text, _cells(region, share, is_wide)))
     if placement.regions:
         console.print(rows)
     _print_failures(console, placement)
@@ -40,9 +45,10 @@ def table(placement: Placement) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def _cells(region: PlacedRegion, share: str) -> tuple[str, ...]:
+def _cells(region: PlacedRegion, share: str, with_shapes: bool) -> tuple[str, ...]:
     times = str(region.count), _short(region.cost), share
-    return (region.name, region.backend, region.label, region.shapes, *times, _others(region))
+    shapes = (region.shapes,) if with_shapes else ()
+    return (region.name, region.backend, region.label, *shapes, *times, _others(region))
 
 
 def _others(region: PlacedRegion) -> str:

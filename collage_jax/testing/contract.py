@@ -104,6 +104,8 @@ def check_backend(
     backend: Backend, cases: Sequence[Case] = (), *, effort: str | Effort = "normal", strict: bool = False
 ) -> Report:
     """Make all checks, with arguments as for ``backend_contract``; ``ContractViolation`` says all that is wrong."""
+    if not isinstance(backend, Backend):
+        raise TypeError(f"`backend` must be an instance of collage_jax.Backend, got {backend!r}; make one and pass it")
     return check_subject(Subject(backend, cases, effort_of(effort), strict))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..spelling import did_you_mean
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -35,5 +37,6 @@ def effort_of(given: str | Effort) -> Effort:
     if isinstance(given, Effort):
         return given
     if given not in EFFORTS:
-        raise ValueError(f"`effort` must be one of {', '.join(map(repr, EFFORTS))} or an Effort, got {given!r}")
+        remedy = did_you_mean(given, EFFORTS) or "; leave it out for 'normal'"
+        raise ValueError(f"`effort` must be one of {', '.join(map(repr, EFFORTS))} or an Effort, got {given!r}{remedy}")
     return EFFORTS[given]

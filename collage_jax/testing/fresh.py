@@ -40,8 +40,8 @@ class Answers:
     """What a fresh process made of ``samples``, and what another did that could find compiled what the first compiled.
 
     Results are in the order of ``samples``. ``alone`` is what a process made of them that may use one processor, where
-    the backend says that it is deterministic. ``by_value`` is True if they could not import the backend's module and were
-    sent it.
+    the backend says that it is deterministic. ``by_value`` is True if they could not import the backend's module and
+    were sent it.
     """
 
     by_value: bool

@@ -17,6 +17,9 @@ def arguments(*shapes: str, dtypes: Sequence[Any] = ("float32",), smallest: int 
     A shape is written as sizes and names, such as ``"m k"`` or ``"n 8 8 c"``; a name is one size, from ``smallest`` to
     ``largest``, wherever it stands. All have one dtype, drawn from ``dtypes``. ``ImportError`` without hypothesis.
     """
+    for shape in shapes:
+        if not isinstance(shape, str):
+            raise TypeError(f"a shape must be a text of sizes and names, got {shape!r}; write 'm k' or '3 k'")
     st = _hypothesis().strategies
     names = sorted({part for shape in shapes for part in shape.split() if not part.isdecimal()})
     for name in names:

@@ -46,6 +46,9 @@ class Subject:
         strict: bool = False,
         others: Sequence[Program] | None = None,
     ) -> None:
+        for each in cases:
+            if not isinstance(each, Case):
+                raise TypeError(f"`cases` must hold cases, got {each!r}; write case(function, *arguments)")
         self.backend = backend
         self.cases = tuple(cases)
         self.effort = effort

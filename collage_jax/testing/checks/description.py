@@ -20,8 +20,6 @@ def check_description(subject: Subject) -> Iterator[Violation]:
         discovery.check(backend)
     except (TypeError, ValueError) as error:
         yield violation("a backend must be one that can be registered", str(error), "correct it as the message says")
-    if not isinstance(backend.deterministic, bool):
-        yield violation("`deterministic` must be True or False", repr(backend.deterministic), "write one of them")
     if not backend.platforms:
         yield violation("`platforms` must name a platform of JAX", repr(backend.platforms), "write ('cpu',)")
     yield from _availability(backend)
