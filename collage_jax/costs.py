@@ -28,7 +28,7 @@ class Measured:
 
     @property
     def has_time(self) -> bool:
-        """False where ``median_us`` stands for nothing: operations that were not timed alone."""
+        """False where ``median_us`` stands for nothing, for operations that were not timed alone."""
         return self.runs > 0
 
 
@@ -48,9 +48,10 @@ STAGES = ("supports", "compile", "run", "verify", "crash", "timeout", "budget")
 
 @dataclass(frozen=True)
 class Failed:
-    """Why there is no time: ``stage`` is one of ``STAGES``.
+    """Why there is no time.
 
-    ``"crash"`` and ``"timeout"`` ended the process that measured; ``"budget"`` means that nothing was tried.
+    ``stage`` is where it ended: ``"supports"``, ``"compile"``, ``"run"`` or ``"verify"``, where results differ from
+    XLA's. ``"crash"`` and ``"timeout"`` ended the process that measured; ``"budget"`` means that nothing was tried.
     """
 
     stage: str

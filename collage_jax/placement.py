@@ -54,7 +54,7 @@ class PlacedRegion:
 
     @property
     def name(self) -> str:
-        """What ``disable_regions`` and ``Placement.without`` call it: the same in any process; "" for none."""
+        """What ``disable_regions`` and ``Placement.without`` call it, the same in any process; "" for none."""
         return self.key[:NAME_DIGITS]
 
     @property

@@ -45,7 +45,7 @@ class LoweredFor:
 
     @property
     def stage(self) -> str:
-        """What ``as_text`` gives: ``"hlo"``, as optimised for the GPU, or ``"stablehlo"`` where nothing compiles it."""
+        """What ``as_text`` gives, ``"hlo"`` as optimised for the GPU, or ``"stablehlo"`` where nothing compiles it."""
         return self.run.stage
 
     def as_text(self) -> str:

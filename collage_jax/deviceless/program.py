@@ -60,7 +60,7 @@ class GpuProgram:
 
     @property
     def stage(self) -> str:
-        """What ``as_text`` gives: ``"hlo"``, as optimised for the GPU, or ``"stablehlo"`` where nothing compiles it."""
+        """What ``as_text`` gives, ``"hlo"`` as optimised for the GPU, or ``"stablehlo"`` where nothing compiles it."""
         return "stablehlo" if why_not() else "hlo"
 
     def compile(self) -> Any:

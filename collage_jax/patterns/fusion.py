@@ -94,7 +94,7 @@ class ElementwiseFusion(FusionRule):
 
     All arguments but ``where`` are names of operations. ``injective`` ones copy numbers to other places (transposes,
     reshapes) and are taken like elementwise ones; ``reductions`` may only end a region. ``where`` is asked about each
-    node but feeders, for dtypes and shapes. Operands from outside, a bias or a residual, may come in anywhere.
+    node but feeders, for dtypes and shapes. Operands from outside, a bias or a residual, may come in anywhere. ::
 
         rule = ElementwiseFusion({"dot_general"}, {"add", "relu"}, where=lambda node: node.out.dtype == "float32")
     """

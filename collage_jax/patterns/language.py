@@ -1,7 +1,7 @@
 """The pattern language: terms that describe a piece of a graph, from its last node back to what it reads.
 
 *term*: matches one value together with the nodes that make it. *capture*: a value, number or node that a term puts
-aside under a name. *wildcard*: a term that matches any value and none of the nodes behind it.
+aside under a name. *wildcard*: a term that matches any value and none of the nodes behind it. ::
 
     # dot -> add(bias) -> relu          the bias may be broadcast, and on either side
     relu(op("add")(op("dot_general")(any_("x"), any_("w")).named("dot"), any_("bias")))
