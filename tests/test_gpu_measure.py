@@ -649,12 +649,42 @@ def trials_of(reference, programs):
 
 
 def test_whole_programs_are_judged_by_the_devices_time(gpu_here, kernel, tied):
-    trials = trials_of(kernel("xla", us=900.0), {"placed": kernel("placed", us=300.0, does=slowly)})
+    trials = trials_of(kernel("xla", us=900.0, does=slowly), {"placed": kernel("placed", us=300.0, does=slowly)})
     outcome = verdict.decide(trials, time.perf_counter() + 2.0)
     assert outcome.winner == "placed"
     assert outcome.measured_us == pytest.approx(300.0) and outcome.xla_us == pytest.approx(900.0)
     assert trials.rounds.ratio(XLA_ALONE, "placed") == pytest.approx(3.0)
     assert "memset" not in {what for what, _, _ in gpu_here.work}
+
+
+def test_a_program_that_is_faster_for_the_device_alone_does_not_win(gpu_here, kernel, tied):
+    placed = {"placed": kernel("placed", us=200.0, does=slowly)}
+    outcome = verdict.decide(trials_of(kernel("xla", us=300.0), placed), time.perf_counter() + 2.0)
+    assert outcome.winner is None
+    assert outcome.measured_us == outcome.xla_us == pytest.approx(300.0)
+    assert "placed is slower by the host's clock" in outcome.notes[-1]
+
+
+def test_the_next_program_may_win_on_both_clocks(gpu_here, kernel, tied):
+    programs = {"many": kernel("many", us=200.0, does=slowly), "few": kernel("few", us=205.0)}
+    trials = trials_of(kernel("xla", us=300.0), programs)
+    outcome = verdict.decide(trials, time.perf_counter() + 2.0)
+    assert outcome.winner == "few" and outcome.measured_us == pytest.approx(205.0)
+    assert any("many is slower by the host's clock" in note for note in outcome.notes)
+
+
+def test_a_program_that_breaks_down_for_the_host_is_not_used(gpu_here, kernel, tied):
+    trials = trials_of(kernel("xla", us=300.0), {"placed": kernel("placed", us=200.0)})
+    call, by_host = trials._calls["placed"], trials.by_host
+
+    def breaks(*arguments):
+        trials._calls["placed"] = lambda: 1 / 0
+        return by_host(*arguments)
+
+    trials.by_host = breaks
+    outcome = verdict.decide(trials, time.perf_counter() + 2.0)
+    assert call is not None and outcome.winner is None and trials.names == []
+    assert "placed: failed while it was timed: division by zero" in outcome.notes[-1]
 
 
 def test_a_program_that_is_faster_for_the_host_alone_does_not_win(gpu_here, kernel, tied):

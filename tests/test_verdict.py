@@ -37,6 +37,9 @@ class Programs:
         self.rounds.add(times)
         return times
 
+    def by_host(self, name, rounds, seconds):
+        return None  # its clock took all of these times
+
 
 def test_rounds_that_programs_share_tell_them_apart():
     rounds = Rounds()

@@ -135,12 +135,31 @@ class Trials:
                 self.rounds.add(times | known)
                 return times | known
             except BrokeDown as failure:
-                if failure.name == XLA_ALONE:
-                    raise
-                self.notes.append(f"{failure.name}: failed while it was timed: {failure.__cause__}")
-                self.leave(failure.name)
+                self._broke_down(failure)
                 del running[failure.name]
         return known
+
+    def by_host(self, name: str, rounds: int, seconds: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """Seconds per call of a program and of XLA alone by the host's clock, in the same rounds.
+
+        None where all races are by that clock, where XLA alone is not run, and where the program breaks down.
+        """
+        if self._clock is HOST or XLA_ALONE in self._unmeasured:
+            return None
+        both = {each: self._calls[each] for each in (name, XLA_ALONE)}
+        try:
+            times = race(both, rounds=rounds, seconds=seconds, hopeless=np.inf, step=self._step)
+        except BrokeDown as failure:
+            self._broke_down(failure)
+            return None
+        return times[name], times[XLA_ALONE]
+
+    def _broke_down(self, failure: BrokeDown) -> None:
+        """Go on without the program that did; raises if it is XLA alone."""
+        if failure.name == XLA_ALONE:
+            raise failure
+        self.notes.append(f"{failure.name}: failed while it was timed: {failure.__cause__}")
+        self.leave(failure.name)
 
     def _clocked(self, reference: Reference) -> tuple[Clock, Callable[[], Any]]:
         """The clock for all programs, and the reference as a call that it can time."""
