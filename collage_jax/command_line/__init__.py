@@ -3,6 +3,7 @@
 target         a function and its arguments, named on the command line
 programs       explain, profile, tune, bench, report: what is done with a target
 cache          what is kept of tuning: list, export, import, merge, prune, clear
+fuzz           random programs, compared with jax.jit
 doctor         devices, backends, versions, and how to get what is missing
 """
 
@@ -16,6 +17,7 @@ import click
 from .. import __version__
 from .cache import cache
 from .doctor import doctor, list_backends
+from .fuzz import fuzz
 from .programs import COMMANDS
 
 PROGRAM = "collage-jax"
@@ -30,7 +32,7 @@ def group() -> None:
     """jax.jit with a choice of kernels: see what runs where, how fast, and why."""
 
 
-for command in (doctor, list_backends, cache, *COMMANDS):
+for command in (doctor, list_backends, cache, fuzz, *COMMANDS):
     group.add_command(command)
 
 

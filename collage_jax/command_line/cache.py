@@ -23,7 +23,7 @@ def _database() -> Database:
     return Database(path)
 
 
-@click.group()
+@click.group(short_help="What is kept of tuning, and how it travels.")
 def cache() -> None:
     """What is kept of tuning on this machine, and how it travels to others."""
 

@@ -20,15 +20,14 @@ from .. import __version__, device, profiling
 from ..backends import registry
 from ..config import VARIABLES, config, unknown_variables
 from ..database import Database, costs_file
+from ..report.table import NARROWEST
 from ..switches import Switches, in_force
 
 #: Packages whose versions matter.
 PACKAGES = ("jax", "jaxlib", "numpy")
-#: Narrower than this, a table is no help.
-NARROWEST = 60
 
 
-@click.command()
+@click.command(short_help="Versions, devices, backends; how to get what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--limits", is_flag=True, help="Measure what the machine does at best too; takes a few seconds.")
 def doctor(as_json: bool, limits: bool) -> None:

@@ -6,8 +6,6 @@ TARGET is module:name or file.py:name of what is called without arguments and re
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,6 @@ import numpy as np
 
 from ..backends import registry
 from ..measure.race import race
-from ..report.table import WIDTH, table
-from .doctor import NARROWEST
 from .target import target_of, with_target
 
 #: Rounds of a comparison, and seconds for it at most.
@@ -28,25 +24,38 @@ ROUNDS, SECONDS = 21, 20.0
 _TARGET = "TARGET is module:name or file.py:name of what, called without arguments, returns (function, its arguments)."
 
 
-def _command(name: str, does: str) -> Any:
-    return lambda function: click.command(name, help=f"{does}\n\n{_TARGET}")(with_target(function))
+def _command(name: str, does: str, in_short: str) -> Any:
+    whole = {"help": f"{does}\n\n{_TARGET}", "short_help": in_short}
+    return lambda function: click.command(name, **whole)(with_target(function))
 
 
-@_command("explain", "Tune a program and print which backend runs what, how fast, and why the others do not.")
+@_command(
+    "explain",
+    "Tune a program and print which backend runs what, how fast, and why the others do not.",
+    "Which backend runs what, how fast, and why.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the placement as JSON.")
 def explain(as_json: bool, **chosen: Any) -> None:
     target = target_of(**chosen)
     placement = target.placed.placement(*target.arguments)
-    click.echo(placement.to_json() if as_json else table(placement, _width()), nl=not as_json)
+    click.echo(placement.to_json() if as_json else str(placement), nl=not as_json)
 
 
-@_command("profile", "Tune a program and print where its time goes, region by region, beside what the machine can do.")
+@_command(
+    "profile",
+    "Tune a program and print where its time goes, region by region, beside what the machine can do.",
+    "Where the time goes, region by region.",
+)
 def profile(**chosen: Any) -> None:
     target = target_of(**chosen)
     click.echo(target.placed.explain(*target.arguments, profile=True))
 
 
-@_command("tune", "Tune a program ahead of time: what is decided is kept, and other processes use it.")
+@_command(
+    "tune",
+    "Tune a program ahead of time: what is decided is kept, and other processes use it.",
+    "Tune ahead of time, for other processes.",
+)
 @click.option("--save", type=click.Path(path_type=Path), help="Write the placement to this file or folder too.")
 @click.option("--deterministic", is_flag=True, help="With backends alone that give the same bits each time.")
 def tune(save: Path | None, deterministic: bool, disable_backends: Sequence[str], **chosen: Any) -> None:
@@ -65,7 +74,9 @@ def tune(save: Path | None, deterministic: bool, disable_backends: Sequence[str]
         click.echo(f"Saved to {save}; to have it used, {how}.")
 
 
-@_command("bench", "Time a program, jax.jit and collage_jax.jit in turn.")
+@_command(
+    "bench", "Time a program, jax.jit and collage_jax.jit in turn.", "jax.jit and collage_jax.jit, timed in turn."
+)
 @click.option("--rounds", type=click.IntRange(min=3), default=ROUNDS, show_default=True, help="Rounds at most.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(rounds: int, as_json: bool, **chosen: Any) -> None:
@@ -87,16 +98,15 @@ def bench(rounds: int, as_json: bool, **chosen: Any) -> None:
     click.echo(f"{median:.2f} times as fast (quartiles {low:.2f} to {high:.2f} over {count} rounds)")
 
 
-def _width() -> int:
-    """Of the terminal; where the text goes elsewhere, as wide as it likes."""
-    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTH
-
-
 def _quartiles(samples: np.ndarray) -> list[float]:
     return [float(each) for each in np.percentile(samples, (25, 50, 75))]
 
 
-@_command("report", "Tune a program and write a page for the browser: its graph by backend, costs, refusals.")
+@_command(
+    "report",
+    "Tune a program and write a page for the browser: its graph by backend, costs, refusals.",
+    "A page for the browser.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("placement.html"), show_default=True)
 def report(output: Path, **chosen: Any) -> None:
     target = target_of(**chosen)

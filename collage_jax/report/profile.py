@@ -6,10 +6,9 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from .table import WIDTH
+from .table import WITH_SHAPES, columns, width
 
 if TYPE_CHECKING:
     from ..profiling import Profile
@@ -19,11 +18,13 @@ COLUMNS = ("n", "us each", "share", "GFLOP/s", "GB/s", "of limit")
 
 def table(profile: Profile) -> str:
     """Regions by total time, XLA's part, and the whole beside the machine's limits."""
-    console = Console(file=StringIO(), width=WIDTH, no_color=True, highlight=False)
-    rows = Table(title="Profile, inside the whole program", title_justify="left")
-    rows.add_column("backend")
+    console = Console(file=StringIO(), width=width(), no_color=True, highlight=False)
+    is_wide = console.width >= WITH_SHAPES
+    rows = columns("Profile, inside the whole program", is_wide)
+    rows.add_column("backend", overflow="fold")
     rows.add_column("ops", overflow="fold", ratio=3)
-    rows.add_column("shapes", overflow="fold", ratio=3)
+    if is_wide:
+        rows.add_column("shapes", overflow="fold", ratio=3)
     for heading in COLUMNS:
         rows.add_column(heading, justify="right")
     for row in profile.rows:
@@ -31,7 +32,7 @@ def table(profile: Profile) -> str:
         cells = (
             row.backend,
             row.label,
-            row.shapes,
+            *([row.shapes] if is_wide else []),
             str(row.count),
             f"{'' if row.inside else '~'}{row.us:.1f}",
             f"{row.total_us / profile.whole_us:.1%}",
@@ -40,7 +41,7 @@ def table(profile: Profile) -> str:
             f"{row.share_of(profile.limits):.0%}" if row.us else "",
         )
         rows.add_row(*map(Text, cells))
-    rest = (XLA_PART, "everything else, and the way to and from kernels", "", "", "")
+    rest = (XLA_PART, "everything else, and the way to and from kernels", *([""] if is_wide else []), "", "")
     rows.add_row(*map(Text, (*rest, f"{profile.rest_us / profile.whole_us:.1%}", "", "", "")))
     console.print(rows)
     for line in _summary(profile):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from io import StringIO
 
 from rich.box import SIMPLE_HEAD
@@ -13,18 +15,29 @@ from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion, Placement
 
 WIDTH = 150
-#: In fewer columns the shapes of regions have no room.
-WITH_SHAPES = 120
+#: In fewer columns the shapes of regions have no room; in fewer than the second nothing has.
+WITH_SHAPES, NARROWEST = 120, 60
 
 
-def table(placement: Placement, width: int = WIDTH) -> str:
+def width() -> int:
+    """Columns there are: of the terminal, or where the text goes elsewhere, as many as are read with ease."""
+    is_shown = getattr(sys.stdout, "isatty", lambda: False)()
+    return min(WIDTH, max(NARROWEST, shutil.get_terminal_size().columns)) if is_shown else WIDTH
+
+
+def columns(title: str, is_wide: bool) -> Table:
+    """A table without its columns, with fewer lines where there is little room."""
+    return Table(title=title, title_justify="left", **({} if is_wide else {"box": SIMPLE_HEAD, "pad_edge": False}))
+
+
+def table(placement: Placement) -> str:
     """``placement`` as text: its regions by total time, why others were refused, and the whole beside XLA's."""
-    console = Console(file=StringIO(), width=width, no_color=True, highlight=False)
-    is_wide = width >= WITH_SHAPES
+    console = Console(file=StringIO(), width=width(), no_color=True, highlight=False)
+    is_wide = console.width >= WITH_SHAPES
     total = sum(region.total_us for region in placement.regions)
     how = "estimated" if any(isinstance(region.cost, Estimated) for region in placement.regions) else "timed alone"
     title = f"Parts of the program, {how}. XLA alone is used." if placement.is_xla else "Placement"
-    rows = Table(title=title, title_justify="left", **({} if is_wide else {"box": SIMPLE_HEAD, "pad_edge": False}))
+    rows = columns(title, is_wide)
     rows.add_column("region", no_wrap=True)
     rows.add_column("backend", overflow="fold")
     rows.add_column("ops", overflow="fold", ratio=3)
