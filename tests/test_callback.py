@@ -359,6 +359,22 @@ def test_a_view_that_outlives_its_call_is_an_error(keep, place):
         KEPT.clear()
 
 
+@pytest.mark.parametrize("keep", [lambda x: x, lambda x: x[1:].T, lambda x: x[1:][1:]], ids=["whole", "part", "parts"])
+def test_a_view_that_was_kept_is_not_read_to_tell_functions_apart(keep):
+    def keeps(x, out):
+        out[...] = x
+        KEPT.append(keep(x))
+
+    try:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="still in use"):
+            jax.block_until_ready(jax.jit(callback_call(keeps, like(X), name="keeps"))(X))
+        made = Digest(keeps)
+        made.of(keeps)
+        assert [type(thing) for thing in made.untold.values()] == [np.ndarray]
+    finally:
+        KEPT.clear()
+
+
 def test_copies_may_be_kept_and_circles_are_in_nobodys_use():
     def keeps(x, out):
         doubles(x, out)
