@@ -22,5 +22,11 @@ from .host_functions import callback_kernel as callback_kernel
 from .host_functions import unregister as unregister_callback_kernel  # noqa: F401 - a name of our own
 from .placement import PlacedRegion as PlacedRegion
 from .placement import Placement as Placement
+from .shipping import Exported as Exported
+from .shipping import Loaded as Loaded
+from .shipping import export as export
+from .shipping import exporting as exporting
+from .shipping import load as load
+from .shipping import register_ffi_targets as register_ffi_targets
 
 __version__ = "0.1.0"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
+import jax.export
 import jaxlib.version
 import numpy as np
 from jax._src import api_util as _api_util
@@ -20,8 +21,10 @@ from jax._src import core as _core
 from jax._src import distributed as _distributed
 from jax._src import pjit as _pjit
 from jax._src import source_info_util as _source_info
+from jax._src.export import _export as _export
 from jax._src.lax import lax as _lax
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
+from jax._src.lib.mlir import ir as _ir  # pyright: ignore[reportPrivateImportUsage]
 from jax._src.literals import TypedNdArray
 from jax.experimental import topologies as _topologies
 from jax.extend import core as jex_core
@@ -46,19 +49,23 @@ jaxpr_as_fun = jex_core.jaxpr_as_fun
 is_top_level: Callable[[], bool] = _core.trace_ctx.is_top_level
 
 
-def is_for_here(lowering_context: Any) -> bool:
-    """True if what is lowered runs in this process, on its default backend: nobody exports it, to this or another."""
+def is_for_here(lowering_context: Any, even_exported: bool = False) -> bool:
+    """True if what is lowered runs in this process, on its default backend: nobody exports it, to this or another.
+
+    ``even_exported``: for the same kind of device will do.
+    """
     module = lowering_context.module_context
     here = jax.default_backend()
     names = {"gpu": {"cuda", "rocm"}}.get(here, {here})
-    return not module.lowering_parameters.for_export and names.issuperset(module.platforms)
+    is_kept = even_exported or not module.lowering_parameters.for_export
+    return is_kept and names.issuperset(module.platforms)
 
 
-def runs_here(lowering_context: Any) -> bool:
+def runs_here(lowering_context: Any, even_exported: bool = False) -> bool:
     """True if what is lowered may hold calls of this machine's libraries.
 
-    False where it is exported, and where the partitioner, which would gather what several devices hold of their
-    operands, decides what each runs; under ``shard_map`` each device has a program of its own.
+    False where it is exported, unless ``even_exported``, and where the partitioner, which would gather what several
+    devices hold of their operands, decides what each runs; under ``shard_map`` each device has a program of its own.
     """
     context = lowering_context.module_context.axis_context
     mesh = getattr(context, "mesh", None)
@@ -66,7 +73,7 @@ def runs_here(lowering_context: Any) -> bool:
     if mesh is not None:
         open_axes = set(mesh.axis_names) - set(context.manual_axes)
         partitioned = any(mesh.shape[name] > 1 for name in open_axes)
-    return not partitioned and is_for_here(lowering_context)
+    return not partitioned and is_for_here(lowering_context, even_exported)
 
 
 def cuda_topology(description: str) -> Any:
@@ -269,6 +276,31 @@ _one_device = jex_core.Primitive("for_one_device")
 _one_device.def_impl(lambda array: array)
 _one_device.def_abstract_eval(lambda aval: aval)
 mlir.register_lowering(_one_device, _lower_one_device)
+
+
+def custom_calls(exported: jax.export.Exported) -> frozenset[str]:
+    """The foreign functions that what was exported calls, by name."""
+    found: set[str] = set()
+
+    def visit(operation: Any) -> Any:
+        if operation.name == "stablehlo.custom_call":
+            found.add(operation.attributes["call_target_name"].value)
+        return _ir.WalkResult.ADVANCE
+
+    with mlir.make_ir_context():
+        exported.mlir_module(serialized=False).operation.walk(visit)
+    return frozenset(found)
+
+
+def stable_custom_calls() -> frozenset[str]:
+    """The foreign functions of JAX's own that ``jax.export`` takes."""
+    return frozenset(_export._CUSTOM_CALL_TARGETS_GUARANTEED_STABLE)
+
+
+def registered_custom_calls(platform: str) -> frozenset[str]:
+    """The foreign functions that programs for ``platform`` can call in this process. Creates JAX's client."""
+    jax.local_devices(backend=platform)
+    return frozenset(_xla_client.custom_call_targets(platform))
 
 
 def numeric_settings() -> str:

@@ -13,6 +13,9 @@ from types import ModuleType
 
 import jax
 
+#: Modules whose targets JAX knows.
+_registered: dict[str, ModuleType] = {}
+
 _ENVIRONMENT = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000"}
 
 
@@ -86,3 +89,14 @@ def register(module: ModuleType, platform: str = "cpu") -> None:
         jax.ffi.register_ffi_type(name, stages, platform=platform)
     for name, stages in module.registrations().items():
         jax.ffi.register_ffi_target(name, stages, platform=platform)
+    _registered[module.__name__.removeprefix("collage_jax.")] = module
+
+
+def registered() -> dict[str, ModuleType]:
+    """The modules whose targets JAX knows, by the name that ``extension`` has for them."""
+    return dict(_registered)
+
+
+def targets() -> tuple[str, ...]:
+    """The FFI targets of this package that JAX knows."""
+    return tuple(sorted(name for module in registered().values() for name in module.registrations()))

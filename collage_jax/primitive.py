@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from ._compat import Primitive, ad, as_on_one_device, as_varying, batching, check_as, mlir, out_avals, runs_here, shaped
+from .exporting import takes_kernels
 from .site import Site
 
 NAME = "collage_jax_placed"
@@ -28,7 +29,7 @@ def _evaluate(*operands: Any, original: Any, site: Site) -> list[Any]:
 
 
 def _lower(ctx: Any, *operands: Any, original: Any, site: Site) -> Any:
-    chosen = site.run if runs_here(ctx) else site.plain
+    chosen = site.run if runs_here(ctx, even_exported=takes_kernels()) else site.plain
     lower = mlir.lower_fun(lambda *xs: list(chosen(*xs)), multiple_results=True)
     return lower(as_on_one_device(ctx, original), *operands)
 

@@ -68,6 +68,15 @@ def can_hold(call: NativeCall) -> bool:
         return module is not None and _offers_steps(module, call.step)
 
 
+def register_steps() -> None:
+    """Have programs that another process made find their steps here, of the libraries that are loaded by now."""
+    with _lock:
+        module = _load()
+        if module is not None:
+            for extension in native.registered():
+                _offers_steps(module, extension)
+
+
 def program(
     steps: Sequence[Step], inputs: Sequence[Hashable], outputs: Sequence[Hashable], timed: bool = False
 ) -> Callable[..., Sequence[Any]]:

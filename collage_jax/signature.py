@@ -76,6 +76,15 @@ class Roles:
             "donate_argnames": tuple(self.donated_names),
         }
 
+    def passed(self, count: int) -> tuple[int, ...]:
+        """Places of the arguments, among ``count`` positional ones, that are neither static nor frozen."""
+        held = self._static_places(count).union(self.frozen)
+        return tuple(i for i in range(count) if i not in held)
+
+    def donated(self, count: int) -> frozenset[int]:
+        """Places of the donated arguments among ``count`` positional ones."""
+        return frozenset(n % count for n in self.donated_nums if -count <= n < count)
+
     def _static_places(self, count: int) -> set[int]:
         """Places of the static arguments among ``count`` positional ones."""
         return {n for number in self.static_nums if 0 <= (n := number if number >= 0 else count + number) < count}
