@@ -672,9 +672,16 @@ class FakeCupy(types.ModuleType):
 
         self.cuda = types.SimpleNamespace(
             ExternalStream=ExternalStream,
-            UnownedMemory=lambda pointer, size, owner: (pointer, size),
+            UnownedMemory=self.unowned,
             MemoryPointer=lambda memory, offset: memory,
         )
+
+    empty = staticmethod(np.empty)
+
+    def unowned(self, pointer, size, owner):
+        if pointer == 0 or size == 0:  # CuPy asks which device a pointer is of, and a null pointer is of none
+            raise RuntimeError("UnownedMemory requires explicit device ID for empty memory.")
+        return pointer, size
 
     def ndarray(self, shape, dtype, memory):
         pointer, size = memory
@@ -702,6 +709,21 @@ def test_a_function_of_cupy_arrays_runs_on_the_stream_and_the_memory_of_xla(driv
     np.testing.assert_allclose(y, np.maximum(X * SCALE, 0), rtol=1e-6)
     assert seen == [(x.unsafe_buffer_pointer(), y.unsafe_buffer_pointer(), None)]
     assert cupy.streams == [0, -1]
+
+
+def test_empty_arrays_have_their_shapes(driver, cupy):
+    seen = []
+
+    @cuda_kernel(op("dot_general")(any_("x"), any_("w")))
+    def product(x, w, out):
+        seen.append((x.shape, w.shape, out.shape, out.dtype))
+        out[...] = x @ w
+
+    for m, k, n in ((0, 3, 4), (2, 0, 4), (2, 3, 0)):
+        x, w = np.ones((m, k), np.float32), np.ones((k, n), np.float32)
+        (y,) = jax.block_until_ready(jax.jit(emitted(jnp.matmul, x, w))(x, w))
+        np.testing.assert_array_equal(y, x @ w)
+    assert seen == [((2, 0), (0, 4), (2, 4), np.float32)]  # XLA makes no call whose results are all empty
 
 
 def test_an_elementwise_kernel_counts_by_what_it_does(driver, cupy):

@@ -62,8 +62,10 @@ def _on_stream(
 
 
 def _view(cupy: Any, address: int, shape: tuple[int, ...], name: str) -> Any:
-    """An array on memory that is XLA's."""
+    """An array on memory that is XLA's; where it is empty there is none, of which CuPy would ask the device."""
     dtype = np.dtype(name)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size == 0:
+        return cupy.empty(shape, dtype)
     memory = cupy.cuda.UnownedMemory(address, size, None)
     return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0))
