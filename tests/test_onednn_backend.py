@@ -509,6 +509,15 @@ def test_bounds_at_the_end_keep_nan(activation: Any, special: float, dtype: Any)
     check_region(region, lambda v: {x.shape: x, w.shape: w}[v.shape])
 
 
+def test_a_sigmoid_after_any_convolution_keeps_nan() -> None:
+    x, w = normal((1, 6, 6, 1)).at[0, 2, 2, 0].set(np.nan), normal((2, 3, 1, 24))
+    # Padding as wide as the kernel leaves the library its products of gathered patches alone.
+    graph = graph_of(lambda x, w: jax.nn.sigmoid(_conv(x, w, padding=((2, 2), (2, 2)))), x, w)
+    for region in accepted(graph).values():
+        if len(region.entries) == 2:
+            check_region(region, lambda v: {x.shape: x, w.shape: w}[v.shape])
+
+
 @pytest.mark.parametrize("activation", [jnp.exp, lambda y: jnp.clip(y, -1, 1) + 2])
 def test_functions_that_would_drop_nan_are_not_fused(activation: Any) -> None:
     graph = graph_of(lambda x, w: activation(x @ w), normal((8, 16)), normal((16, 32)))

@@ -46,10 +46,13 @@ def choose(module: ModuleType, call: Call, packed: bool) -> Choice | Unsupported
     for candidate in (call,) if call.sum is None else (call.without_sum(), call):
         forms = filter(None, (as_product(candidate), candidate))
         choices = [choice for form in forms for choice in _choices(module, form, packed, reasons)]
-        good = [c for c in choices if _rank(c) != _REFERENCE]
+        kept = [c for c in choices if not _drops_nan(c)]
+        if choices and not kept:
+            reasons["oneDNN's convolution by gathered patches makes 0 of the sigmoid of NaN"] = None
+        good = [c for c in kept if _rank(c) != _REFERENCE]
         if good:
             return _without_idle_reorder(min(good, key=lambda c: (_rank(c), _reads_slowly(c))), choices)
-        for choice in choices:
+        for choice in kept:
             reasons[f"oneDNN has only its reference implementation ({choice.implementation}) for this {call.op}"] = None
     return Unsupported("; ".join(reasons))
 
@@ -95,6 +98,12 @@ def _rank(choice: Choice) -> int:
     if "gemm" in name:
         return _SINGLE_GEMM if _is_pointwise(choice.call) else _GEMM
     return _GENERATED if "jit" in name else _OTHER
+
+
+def _drops_nan(choice: Choice) -> bool:
+    """True for a sigmoid after products of gathered patches, which computes it number by number, of NaN as 0."""
+    is_patches = choice.call.op != "matmul" and "gemm" in choice.implementation.lower()
+    return is_patches and any(p.kind == "eltwise" and p.detail.startswith("logistic:") for p in choice.call.post)
 
 
 def _reads_slowly(choice: Choice) -> bool:
