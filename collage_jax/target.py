@@ -17,12 +17,14 @@ from .gpu.device import GpuDevice, of_jax
 class Target:
     """``platform`` is JAX's name ("cpu", "gpu", "tpu"); ``gpu`` describes an NVIDIA GPU, None for anything else.
 
-    ``is_here``: programs can be run on it in this process.
+    ``is_here``: programs can be run on it in this process. ``unlike`` names the GPUs of a process in which not all are
+    of one kind; kernels are made for one.
     """
 
     platform: str
     gpu: GpuDevice | None = None
     is_here: bool = True
+    unlike: tuple[str, ...] = ()
 
 
 _aim: ContextVar[Target | None] = ContextVar("collage_jax_target", default=None)
@@ -37,10 +39,13 @@ def current() -> Target:
 def _here(platform: str) -> Target:
     if platform != "gpu":
         return Target(platform)
+    first, *_ = devices = jax.devices()
+    kinds = sorted({f"{each.device_kind} ({getattr(each, 'compute_capability', '')})" for each in devices})
+    unlike = tuple(kinds) if len(kinds) > 1 else ()
     try:
-        return Target(platform, of_jax(jax.devices()[0]))
+        return Target(platform, of_jax(first), unlike=unlike)
     except ValueError:  # AMD's
-        return Target(platform)
+        return Target(platform, unlike=unlike)
 
 
 @contextmanager

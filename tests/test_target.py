@@ -91,11 +91,55 @@ def test_larger_gpus_are_faster_on_paper():
     assert known("sm_80").flops("float32", tf32=False) == pytest.approx(19.5e12, rel=0.01)  # NVIDIA's data sheet
 
 
-def test_a_gpu_of_jaxs_is_described_by_what_jax_says_of_it():
-    class Device:
-        compute_capability, device_kind, core_count = "8.6", "NVIDIA RTX A2000", 26
+class Device:
+    """As JAX describes a GPU."""
 
+    def __init__(self, kind="NVIDIA RTX A2000", capability="8.6", cores=26):
+        self.device_kind, self.compute_capability, self.core_count = kind, capability, cores
+
+
+def test_a_gpu_of_jaxs_is_described_by_what_jax_says_of_it():
     found = of_jax(Device())
     assert (found.sm, found.name, found.multiprocessors) == (86, "NVIDIA RTX A2000", 26)
     with pytest.raises(ValueError, match="no NVIDIA GPU"):
         of_jax(object())
+
+
+@pytest.mark.parametrize(
+    ("capability", "nearest", "threads", "blocks", "shared", "optin"),
+    [
+        ("7.0", "sm_75", 2048, 32, 96, 96),
+        ("8.6", "sm_86", 1536, 16, 100, 99),
+        ("8.7", "sm_86", 1536, 16, 164, 163),
+        ("10.0", "sm_90", 2048, 32, 228, 227),
+        ("12.0", "sm_90", 1536, 24, 100, 99),
+        ("12.1", "sm_90", 1536, 24, 100, 99),
+        ("15.0", "sm_90", 1024, 16, 64, 48),  # nobody knows it
+    ],
+)
+def test_limits_are_those_of_the_architecture(capability, nearest, threads, blocks, shared, optin):
+    found = of_jax(Device(capability=capability))
+    assert (found.threads, found.blocks, found.shared_memory, found.shared_memory_optin) == (
+        threads, blocks, shared << 10, optin << 10,
+    )  # fmt: skip
+    assert found.bandwidth == known(nearest).bandwidth
+    assert found.target == f"sm_{capability.replace('.', '')}"
+
+
+def test_models_have_the_limits_of_nvidias_headers():
+    for model in MODELS.values():
+        assert model.shared_memory_optin == model.shared_memory - model.shared_memory_reserved
+        assert model.shared_memory_reserved == (1024 if model.sm >= 80 else 0)
+
+
+def test_gpus_of_several_kinds_are_refused_by_name(registered, monkeypatch):
+    there = [Device("NVIDIA A100", "8.0"), Device("Tesla T4", "7.5"), Device("NVIDIA A100", "8.0")]
+    monkeypatch.setattr(target.jax, "devices", lambda: there)
+    here = target._here.__wrapped__("gpu")
+    assert here.gpu.name == "NVIDIA A100" and here.unlike == ("NVIDIA A100 (8.0)", "Tesla T4 (7.5)")
+    monkeypatch.setattr(target, "current", lambda: here)
+    good, reasons = registry.usable(["for_gpus"])
+    assert not good and "this process has NVIDIA A100 (8.0), Tesla T4 (7.5): leave one kind" in reasons["for_gpus"]
+    assert registry.why_unavailable(registry.reference()) is None
+    del there[1]
+    assert target._here.__wrapped__("gpu").unlike == ()

@@ -132,6 +132,11 @@ def why_unavailable(backend: Backend) -> str | None:
     aim = target.current()
     if aim.platform not in backend.platforms:
         return f"runs on {', '.join(backend.platforms)}, and {_told(aim)}{_also_missing(backend)}"
+    if aim.unlike and backend.name != REFERENCE:
+        return (
+            f"kernels are chosen and made for one kind of GPU, and this process has {', '.join(aim.unlike)}: leave one "
+            "kind visible, with CUDA_VISIBLE_DEVICES or jax_cuda_visible_devices"
+        )
     try:
         refusal = backend.available()
         if refusal is not None and not isinstance(refusal, Unsupported):

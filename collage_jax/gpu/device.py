@@ -116,6 +116,18 @@ _H100 = GpuDevice(
 #: The models that programs can be placed for without one, by architecture.
 MODELS = {model.target: model for model in (_T4, _A100, _A10, _L40S, _H100)}
 
+#: Of architectures that none of them has: threads and blocks of a multiprocessor, its shared memory and how much of it
+#: one block can have, in KiB. From NVIDIA's headers (CCCL, cuda/__device/arch_traits.h).
+_LIMITS = {
+    60: (2048, 32, 64, 48), 61: (2048, 32, 96, 48), 62: (2048, 32, 64, 48), 70: (2048, 32, 96, 96),
+    87: (1536, 16, 164, 163), 88: (1536, 16, 100, 99), 100: (2048, 32, 228, 227), 103: (2048, 32, 228, 227),
+    107: (1024, 16, 228, 227), 110: (1536, 24, 228, 227), 120: (1536, 24, 100, 99), 121: (1536, 24, 100, 99),
+}  # fmt: skip
+#: From here on the driver keeps some of it.
+_RESERVES = 80
+#: What any has.
+_LEAST = (1024, 16, 64, 48)
+
 
 def known(device: str) -> GpuDevice:
     """The model for an architecture such as ``"sm_90"``; ``ValueError`` naming those there are for any other."""
@@ -127,13 +139,26 @@ def known(device: str) -> GpuDevice:
 
 
 def of_jax(device: Any) -> GpuDevice:
-    """The GPU that ``device``, one of ``jax.devices()``, is: what JAX says of it, the rest as of the nearest model."""
+    """The GPU that ``device``, one of ``jax.devices()``, is.
+
+    Name, architecture and multiprocessors are what JAX says. Limits are those of the architecture; where nothing here
+    names it, what any has. Rates, caches and memory, on which only estimates hang and how much is written to empty a
+    cache, are those of the nearest model. Raises ``ValueError`` for what is no NVIDIA GPU.
+    """
     capability = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(device, "compute_capability", "")))
     if capability is None:
         raise ValueError(f"{device} is no NVIDIA GPU: it has no compute capability")
     sm = 10 * int(capability[1]) + int(capability[2])
     nearest = min(MODELS.values(), key=lambda model: (abs(model.sm - sm), -model.sm))
     cores = getattr(device, "core_count", None)
-    return replace(
+    found = replace(
         nearest, name=device.device_kind, sm=sm, multiprocessors=int(cores) if cores else nearest.multiprocessors
+    )
+    return found if sm == nearest.sm else _limited(found, *_LIMITS.get(sm, _LEAST))
+
+
+def _limited(device: GpuDevice, threads: int, blocks: int, shared_kib: int, optin_kib: int) -> GpuDevice:
+    shared = {"shared_memory": shared_kib * KIB, "shared_memory_optin": optin_kib * KIB}
+    return replace(
+        device, threads=threads, blocks=blocks, **shared, shared_memory_reserved=KIB if device.sm >= _RESERVES else 0
     )
