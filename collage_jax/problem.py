@@ -1,7 +1,7 @@
 """What there is to place: a function at one signature, traced, split by what is frozen, composites recognised.
 
-Made of a jaxpr alone, and equal in any process that is given the same one, so that what one process decides another can
-carry out.
+Made of a jaxpr and the kind of device alone, and equal in any process that is given the same, so that what one process
+decides another can carry out.
 """
 
 from __future__ import annotations
@@ -11,16 +11,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from . import target
 from .graph.canonical import graph_key
+from .graph.channels_last import channels_last
 from .graph.doubling import double
 from .graph.fold import fold_channel_affine
 from .graph.gaps import close_gaps
 from .graph.gates import ask_the_relu
 from .graph.ir import Graph
+from .graph.padding import fold_padding
 from .graph.rebatching import rebatch
 from .graph.split import Split, split
 from .graph.trace import trace_jaxpr
+from .graph.unit_axes import without_unit_axes
+from .patterns.gradients import with_gradients
 from .patterns.recognise import recognise
+
+#: The first compute capability of a GPU for which there are kernels of whole gradients.
+_GRADIENTS_FROM = 80
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +57,8 @@ class Problem:
 
 def problem_of(closed_jaxpr: Any, frozen: Collection[int]) -> Problem:
     """What there is to place of a program whose inputs numbered ``frozen`` are frozen."""
-    graph = ask_the_relu(rebatch(close_gaps(double(trace_jaxpr(closed_jaxpr)))))
+    graph = fold_padding(channels_last(trace_jaxpr(closed_jaxpr)))
+    graph = ask_the_relu(without_unit_axes(rebatch(close_gaps(double(graph)))))
     values = [graph.inputs[i] for i in frozen]
     parts = split(fold_channel_affine(graph, values), values)
     return Problem(replace(parts, each=_recognised(parts.each)), tuple(frozen), graph.has_effects)
@@ -69,4 +78,8 @@ def _recognised(graph: Graph) -> Graph:
         replace(n, subgraphs={k: tuple(map(_recognised, v)) for k, v in n.subgraphs.items()}) if n.subgraphs else n
         for n in graph.nodes
     )
-    return recognise(replace(graph, nodes=nodes))
+    graph = replace(graph, nodes=nodes)
+    gpu = target.current().gpu
+    if gpu is not None and gpu.sm >= _GRADIENTS_FROM:
+        graph = with_gradients(graph)
+    return replace(recognise(graph), gradients=graph.gradients)

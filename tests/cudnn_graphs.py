@@ -10,20 +10,32 @@ import struct
 import numpy as np
 
 
-def interpreted(text, uids, arrays):
-    """The flat memory of the graph's only result, given that of the operands ``uids``."""
-    graph = json.loads(text)
+def interpreted(texts, arrays):
+    """The flat memory of all that the graphs make one after another, by uid, given that of their operands."""
+    memory = dict(arrays)
+    for text in texts:
+        memory |= _run(json.loads(text), memory)
+    return memory
+
+
+def _run(graph, memory):
     tensors = {t["uid"]: t for t in graph["tensors"]}
-    values = {uid: _read(tensors[uid], array) for uid, array in zip(uids, arrays, strict=True)}
+    values, made = {}, {}
     for uid, tensor in tensors.items():
         if tensor["is_pass_by_value"]:
             values[uid] = np.full(tensor["dim"], _number(tensor["pass_by_value"]["value"]))
+        elif uid in memory:
+            values[uid] = _read(tensor, memory[uid])
     for node in graph["nodes"]:
         inputs = {name: values[uid] for name, uid in node["inputs"].items()}
-        (output,) = node["outputs"].values()
-        values[output] = _NODES[node["tag"]](node, inputs, tuple(tensors[output]["dim"]))
-        assert values[output].shape == tuple(tensors[output]["dim"]), node["tag"]
-    return _written(tensors[output], values[output])
+        outputs = node["outputs"]
+        results = _NODES[node["tag"]](node, inputs, tuple(tensors[next(iter(outputs.values()))]["dim"]))
+        results = results if isinstance(results, dict) else dict.fromkeys(outputs, results)
+        for name, uid in outputs.items():
+            values[uid] = results[name]
+            assert values[uid].shape == tuple(tensors[uid]["dim"]), node["tag"]
+            made[uid] = _written(tensors[uid], values[uid])
+    return made
 
 
 def _number(text):
@@ -208,11 +220,35 @@ def _rms_norm(node, inputs, dims):
     return x / np.sqrt((x**2).mean(1, keepdims=True) + inputs["EPSILON"]) * inputs["SCALE"]
 
 
-def _sdpa(node, inputs, dims):
+def _scores(node, inputs):
     scores = np.einsum("bhqd,bhkd->bhqk", inputs["Q"], inputs["K"]) * _number(node["attn_scale_value"])
     scores = scores + inputs.get("Bias", 0.0)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return np.einsum("bhqk,bhkd->bhqd", weights / weights.sum(-1, keepdims=True), inputs["V"])
+    if node["right_bound"] is None:
+        return scores
+    assert node["right_bound"] == 0 and node["diagonal_alignment"] == "TOP_LEFT" and node["left_bound"] is None
+    return np.where(np.tril(np.ones(scores.shape[2:], bool)), scores, -np.inf)
+
+
+def _sdpa(node, inputs, dims):
+    scores = _scores(node, inputs)
+    largest = scores.max(-1, keepdims=True)
+    sums = np.exp(scores - largest).sum(-1, keepdims=True)
+    return {
+        "O": np.einsum("bhqk,bhkd->bhqd", np.exp(scores - largest) / sums, inputs["V"]),
+        "Stats": largest + np.log(sums),
+    }
+
+
+def _sdpa_backward(node, inputs, dims):
+    q, k, v, o, do = (inputs[name] for name in ("Q", "K", "V", "O", "dO"))
+    weights = np.exp(_scores(node, inputs) - inputs["Stats"])
+    by_weights = np.einsum("bhqd,bhkd->bhqk", do, v)
+    by_scores = weights * (by_weights - (do * o).sum(-1, keepdims=True)) * _number(node["attn_scale_value"])
+    return {
+        "dQ": np.einsum("bhqk,bhkd->bhqd", by_scores, k),
+        "dK": np.einsum("bhqk,bhqd->bhkd", by_scores, q),
+        "dV": np.einsum("bhqk,bhqd->bhkd", weights, do),
+    }
 
 
 _NODES = {
@@ -224,4 +260,5 @@ _NODES = {
     "LAYER_NORM": _layer_norm,
     "RMS_NORM": _rms_norm,
     "SDPA": _sdpa,
+    "SDPA_BWD": _sdpa_backward,
 }

@@ -188,7 +188,7 @@ def main(device, count):
             chosen = cudnn.BACKEND.choice(work)
             refused = isinstance(chosen, Unsupported)
             counts["refused" if refused else "supported"] += 1
-            said = [builds(form, gpu) for form in (written(work) if refused else [chosen.fusion])]
+            said = [builds(form, gpu) for form in (written(work) if refused else [chosen.work])]
             if refused == (None in said):
                 wrong.append(f"{label} {dtype} {region}: backend {chosen if refused else None}, cuDNN {said}")
     sys.stdout.write("\n".join([json.dumps(counts), *wrong]))

@@ -38,12 +38,15 @@ needs_cudnn = pytest.mark.skipif(
 )
 
 
+needs_compiler = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+
 A100 = known("sm_80")
 
 
 def regions_of(fun, *args):
     """All regions that the backend would like of ``fun``."""
-    graph = problem_of(jax.make_jaxpr(fun)(*args), ()).split.each
+    with target.aiming_at(A100):
+        graph = problem_of(jax.make_jaxpr(fun)(*args), ()).split.each
     proposals = list(cudnn.BACKEND.propose(graph))
     return [Region.of(graph, p.nodes) for p in proposals if p.refused is None]
 
@@ -54,16 +57,18 @@ def random(shape, dtype=np.float32, seed=0):
 
 
 def meaning(work, region, arrays):
-    """What the graph ``work`` for ``region`` gives by its own JSON."""
+    """What the graphs of ``work`` for ``region`` give by their own JSON, one array for each exit."""
     env = dict(zip(region.entries, arrays, strict=True))
     operands = [np.asarray(o.make(*(env[v] for v in o.values)) if o.make else env[o.values[0]]) for o in work.operands]
     for operand, array in zip(work.operands, operands, strict=True):
         assert array.size == math.prod(operand.tensor.dims)
-    flat = cudnn_graphs.interpreted(
-        _loaded.describe(work.spec(), A100.cudnn_properties(), A100.sm), range(1, len(operands) + 1), operands
-    )
-    made = flat.reshape(work.stored)
-    return made if work.permutation is None else made.transpose(work.permutation)
+    spec, texts = json.loads(work.spec()), _loaded.describe(work.spec(), A100.cudnn_properties(), A100.sm)
+    memory = cudnn_graphs.interpreted(texts, dict(zip(spec["operands"], operands, strict=True)))
+    made = {}
+    for output, uid in zip(work.outputs, spec["results"], strict=True):
+        array = memory[uid].reshape(output.stored)
+        made[output.value] = output.finish(array) if output.finish else array
+    return [made[value] for value in region.exits]
 
 
 def check(fun, *args, tolerance=2e-5, drawn=random):
@@ -71,10 +76,11 @@ def check(fun, *args, tolerance=2e-5, drawn=random):
     regions = regions_of(fun, *args)
     for region in regions:
         arrays = [drawn(v.shape, v.dtype, i) for i, v in enumerate(region.entries)]
-        (wanted,) = callable_of(region.nodes, region.entries, region.exits)(*arrays)
-        atol = tolerance * float(np.abs(wanted).max() or 1)
+        wanted = callable_of(region.nodes, region.entries, region.exits)(*arrays)
         for form in written(cudnn.BACKEND.read(region)):
-            np.testing.assert_allclose(meaning(form, region, arrays), wanted, rtol=5 * tolerance, atol=atol)
+            for made, want in zip(meaning(form, region, arrays), wanted, strict=True):
+                atol = tolerance * float(np.abs(want).max() or 1)
+                np.testing.assert_allclose(made, np.asarray(want, np.float64), rtol=5 * tolerance, atol=atol)
     return {cudnn.BACKEND.read(region).label for region in regions}
 
 
@@ -280,15 +286,98 @@ def test_attention(kind):
     assert ("attention" if kind == "none" else "attention+mask") in labels
 
 
+def by_hand(q, k, v, mask, kind):
+    """Heads split and joined as a model does it, softmax in single precision, spelt out."""
+    scores = (q.swapaxes(1, 2) @ k.transpose(0, 2, 3, 1)).astype(jnp.promote_types(q.dtype, np.float32)) * 0.25
+    scores = scores + mask if kind == "bias" else jnp.where(mask, scores, -1e9) if kind == "keep" else scores
+    powers = jnp.exp(scores - scores.max(-1, keepdims=True))
+    weights = (powers / powers.sum(-1, keepdims=True)).astype(q.dtype)
+    return (weights @ v.swapaxes(1, 2)).swapaxes(1, 2)
+
+
+def jax_nn(q, k, v, mask, kind):
+    named = {"none": {}, "bias": {"bias": mask}, "keep": {"mask": mask}}[kind]
+    return jax.nn.dot_product_attention(q, k, v, **named)
+
+
+@needs_cudnn
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["none", "bias", "keep"])
+@pytest.mark.parametrize("fun", [attend, by_hand, jax_nn])
+def test_the_gradient_of_attention(fun, kind, dtype):
+    """The two graphs are the gradient to the accuracy of their scale, which is of single precision."""
+    dtype = jnp.dtype(dtype)
+    q, k, v, do = (random((2, n, 3, 16), dtype, i) for i, n in enumerate((5, 7, 7, 5)))
+    mask = {"none": None, "bias": random((2, 1, 5, 7), dtype), "keep": random((2, 1, 5, 7), bool)}[kind]
+
+    def step(q, k, v, do, mask):
+        o, pull_back = jax.vjp(lambda q, k, v: fun(q, k, v, mask, kind), q, k, v)
+        return o, *pull_back(do)
+
+    args = (q, k, v, do, mask)
+    regions = regions_of(step, *args)
+    gradient = max(regions, key=lambda region: len(region.nodes))
+    works = {region: cudnn.BACKEND.read(region) for region in regions}
+    suffix = "" if kind == "none" else "+mask"
+    assert {work.label for work in works.values()} == {"attention" + suffix, "attention_gradient" + suffix}
+    given = dict(zip(gradient.graph.inputs, (a for a in args if a is not None), strict=True))
+    # jax.nn's has the mask repeated first.
+    arrays = [given[v] if v in given else np.broadcast_to(mask, v.shape) for v in gradient.entries]
+    made = dict(zip(gradient.exits, meaning(works[gradient], gradient, arrays), strict=True))
+    with jax.enable_x64(True):
+        wide = [None if a is None else jnp.asarray(a, a.dtype if a.dtype == bool else jnp.float64) for a in args]
+        wanted = step(*wide)
+    for value, want in list(zip(gradient.graph.outputs, wanted, strict=True))[1:]:
+        np.testing.assert_allclose(made[value], want, rtol=1e-5, atol=1e-6)
+
+
+@needs_cudnn
+def test_the_gradient_of_attention_in_the_numbers_of_the_program():
+    """In float16, with and without what splits and joins heads."""
+
+    def block(*args):
+        q, k, v = (x.reshape(*x.shape[:2], 3, 16).swapaxes(1, 2) for x in args)
+        return (jax.nn.softmax(q @ k.mT / 4) @ v).swapaxes(1, 2).reshape(2, -1, 48)
+
+    def step(q, k, v, do):
+        o, pull_back = jax.vjp(block, q, k, v)
+        return o, *pull_back(do)
+
+    args = [random((2, n, 48), np.float16, i) for i, n in enumerate((5, 7, 7, 5))]
+    assert check(step, *args, tolerance=1e-2) == {"attention", "attention_gradient"}
+    gradients = [region for region in regions_of(step, *args) if len(region.exits) == 3]
+    assert sorted(region.exits[0].ndim for region in gradients) == [3, 4]
+
+
+@needs_cudnn
+@needs_compiler
+@pytest.mark.parametrize("device", ["sm_80", "sm_90"])
+def test_a_step_through_jax_nn_attention_has_both_passes_as_calls(device):
+    """Of two layers; XLA, left alone, merges what the gradients compute anew."""
+
+    def loss(w, x):
+        for each in w:
+            q, k, v = (jnp.einsum("bsd,dhe->bshe", x, m) for m in each)
+            x = x + jax.nn.dot_product_attention(q, k, v).reshape(x.shape)
+        return (x.astype(jnp.float32) ** 2).mean()
+
+    w, x = jnp.ones((2, 3, 64, 4, 16), jnp.bfloat16), jnp.ones((2, 128, 64), jnp.bfloat16)
+    lowered = collage_jax.lower_for(jax.value_and_grad(loss), w, x, device=device, backends=["cudnn"])
+    assert lowered.placement.counts()["cudnn"] == 4
+    assert lowered.custom_calls()["collage_cudnn_v1"] == 4
+    alone = collage_jax.lower_for(jax.value_and_grad(loss), w, x, device=device, backends=["xla"])
+    on_it = sharding_on(known(device))
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=on_it) for a in (w, x)]
+    whole = jax.jit(jax.value_and_grad(loss)).lower(*shapes).compile().as_text()
+    assert alone.as_text().count(" dot(") == whole.count(" dot(")
+
+
 @needs_cudnn
 def test_attention_in_single_precision_stays_with_xla():
     q = random((1, 5, 2, 8))
     graph = problem_of(jax.make_jaxpr(attend)(q, q, q), ()).split.each
     reasons = [p.refused.reason for p in cudnn.BACKEND.propose(graph) if p.refused is not None]
     assert any("float16 or bfloat16" in reason for reason in reasons)
-
-
-needs_compiler = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
 
 
 @needs_cudnn
@@ -404,7 +493,7 @@ def test_kernels_that_cudnn_ships_serve_where_it_compiles_none(label, spatial):
     work = cudnn.BACKEND.read(largest)
     assert work.label == label
     with target.aiming_at(known("sm_75")):
-        fusion = cudnn.BACKEND.choice(work).fusion
+        fusion = cudnn.BACKEND.choice(work).work
     assert fusion is not work
     _loaded.build(fusion.spec(), known("sm_75").cudnn_properties(), 75)
 

@@ -8,6 +8,7 @@ from math import isfinite, isnan
 
 import numpy as np
 
+from ..graph.gradients import Gradient
 from ..graph.ir import Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region
@@ -86,16 +87,16 @@ def plans(
     ``refused`` says why a kernel takes no product of such arrays. Of those of ``q``, ``k``, ``v`` and ``result`` that
     are in ``rows`` the kernel reads or writes whole rows.
     """
-    axes, refusal, mask = _axes(found), _refused(found, refused), _mask(found)
+    axes, refusal, mask = axes_of(found), _refused(found, refused), mask_of(found)
     if refusal is not None or isinstance(axes, Unsupported) or isinstance(mask, Unsupported):
         yield next(why for why in (refusal, axes, mask) if isinstance(why, Unsupported))
         return
     users = [next(node for node in found.nodes if value in node.inputs) for value in found.inputs]
     options = {
-        name: [_in_order(seen, axes[name]) for seen in sources(graph, value, user, inside)]
+        name: [in_order(seen, axes[name]) for seen in sources(graph, value, user, inside)]
         for name, value, user in zip("qkv", found.inputs, users, strict=False)
     }
-    options["result"] = [_in_order(seen, axes["result"]) for seen in destinations(graph, found.root.out, inside)]
+    options["result"] = [in_order(seen, axes["result"]) for seen in destinations(graph, found.root.out, inside)]
     for name in rows:
         options[name] = [seen for seen in options[name] if seen.strides[3] == 1 or seen.sizes[3] == 1]
     missing = [name for name, seen in options.items() if not seen]
@@ -122,7 +123,8 @@ def _refused(found: Found, refused: Refused) -> Unsupported | None:
     return None if isfinite(np.float32(scale)) else Unsupported(f"the scores are multiplied by {scale}")
 
 
-def _axes(found: Found) -> Axes | Unsupported:
+def axes_of(found: Found | Gradient) -> Axes | Unsupported:
+    """Where an attention's arrays have their heads, rows and columns."""
     (contracted, batch), (summed, heads) = found.params["qk"], found.params["av"]
     q, v = found.params["q_operand"], found.params["v_operand"]
     count = len(batch[0])
@@ -146,14 +148,15 @@ def _axes(found: Found) -> Axes | Unsupported:
     return axes
 
 
-def _in_order(seen: Strided, axes: Sequence[int]) -> Strided:
-    """With the axes in that order, after as many heads of size 1 as are missing."""
+def in_order(seen: Strided, axes: Sequence[int]) -> Strided:
+    """``seen`` with the axes in that order, after as many heads of size 1 as are missing."""
     ordered = seen.transposed(axes)
     missing = HEAD_DIMENSIONS + 2 - len(axes)
     return replace(ordered, sizes=(1,) * missing + ordered.sizes, strides=(0,) * missing + ordered.strides)
 
 
-def _mask(found: Found) -> Mask | Unsupported | None:
+def mask_of(found: Found | Gradient) -> Mask | Unsupported | None:
+    """Its mask, None if there is none."""
     kind = found.params["mask"]
     if kind == "none":
         return None

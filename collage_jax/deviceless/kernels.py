@@ -80,7 +80,7 @@ def _opened(nodes: Iterable[Node]) -> Iterator[Node]:
 
 
 def _origins(nodes: Iterable[Node]) -> tuple[dict[Value, Value], set[Node]]:
-    """What results of changes of shape are changed from and what is computed again is at first; and the nodes that do."""
+    """What results of changes of shape are changed from, what is computed again is at first; and the nodes of these."""
     opened = list(_opened(nodes))
     numbering = Numbering()
     numbering.add(primitive for node in opened for primitive in node.primitives)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+if TYPE_CHECKING:
+    from .gradients import Gradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,7 @@ class Node:
 
     @property
     def primitives(self) -> tuple[Node, ...]:
-        """The primitive nodes this node stands for, in order: its body, or itself."""
+        """The primitive nodes this node stands for, in order, those of its body or itself."""
         return tuple(p for n in self.body for p in n.primitives) if self.body else (self,)
 
     @property
@@ -109,14 +112,15 @@ class Node:
 class Graph:
     """Nodes in topological order, with what goes in and comes out.
 
-    ``constants`` pairs each value the trace closed over with its array. Invariant: an input of a node is a graph input,
-    a constant, a ``Constant`` scalar, or an output of an earlier node.
+    ``constants`` pairs each value the trace closed over with its array. ``gradients`` are those that were found.
+    Invariant: an input of a node is a graph input, a constant, a ``Constant`` scalar, or an output of an earlier node.
     """
 
     inputs: tuple[Value, ...]
     constants: tuple[tuple[Value, Any], ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
+    gradients: tuple[Gradient, ...] = ()
 
     @cached_property
     def position(self) -> dict[Node, int]:

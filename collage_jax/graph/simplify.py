@@ -31,7 +31,12 @@ def _is_no_op(node: Node) -> bool:
 
 
 def _is_sharded(node: Node) -> bool:
-    return node.params.get("sharding") is not None
+    return not is_free(node.params.get("sharding"))
+
+
+def is_free(sharding: Any) -> bool:
+    """True for no sharding, and for one over the empty mesh, which JAX gives the conversions of a gradient."""
+    return sharding is None or (hasattr(sharding, "spec") and sharding.mesh.empty)
 
 
 def _merge_equal(graph: Graph) -> Graph:

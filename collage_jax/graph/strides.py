@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -44,6 +44,11 @@ def row_major(sizes: Sequence[int]) -> tuple[int, ...]:
 
 def sources(graph: Graph, value: Value, user: Node, inside: Inside) -> Iterator[Strided]:
     """``value`` as itself, and as each array that it is a reshape or transposition of for ``user`` alone."""
+    return sources_for(graph, value, (user,), inside)
+
+
+def sources_for(graph: Graph, value: Value, users: Collection[Node], inside: Inside) -> Iterator[Strided]:
+    """The same for several ``users`` together."""
     chain: list[Node] = []
     while True:
         seen: Strided | None = Strided.of(value).with_nodes(*chain)
@@ -52,9 +57,10 @@ def sources(graph: Graph, value: Value, user: Node, inside: Inside) -> Iterator[
         if seen is not None:
             yield seen
         node = graph.producer.get(value)
-        if node is None or not inside(node) or graph.only_user(value) is not user or not _rearranges(node):
+        alone = value not in graph.output_set and all(user in users for user in graph.users[value])
+        if node is None or not inside(node) or not alone or not _rearranges(node):
             return
-        value, user = node.inputs[0], node
+        value, users = node.inputs[0], (node,)
         chain.insert(0, node)
 
 

@@ -7,10 +7,15 @@
 //
 // Types, modes and phases have cudnn-frontend's names. A tensor that is neither operand nor result stays inside; one with
 // a value is a number.
+//
+// Graphs that run one after another are {"stages": [such a graph, ...], "operands": [...], "results": [...]}. What one
+// makes and another reads, and is no result of the whole, has the same uid in both and lies in the workspace.
 #include "build.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -116,23 +121,71 @@ class Builder {
     } else if (op == "resample") {
       Resample(node);
     } else if (op == "layernorm") {
-      auto epsilon = In(node, "epsilon");
-      auto attributes =
-          fe::graph::Layernorm_attributes().set_forward_phase(fe::NormFwdPhase_t::INFERENCE).set_epsilon(epsilon);
-      Out(node, "y", graph_->layernorm(In(node, "x"), In(node, "scale"), In(node, "bias"), attributes)[0]);
+      auto attributes = Norm(fe::graph::Layernorm_attributes(), node);
+      auto made = graph_->layernorm(In(node, "x"), In(node, "scale"), In(node, "bias"), attributes);
+      Outs(node, {"y", "mean", "inv_variance"}, made);
+    } else if (op == "layernorm_backward") {
+      fe::graph::Layernorm_backward_attributes attributes;
+      attributes.set_saved_mean_and_inv_variance(In(node, "mean"), In(node, "inv_variance"));
+      auto made = graph_->layernorm_backward(In(node, "dy"), In(node, "x"), In(node, "scale"), attributes);
+      Outs(node, {"dx", "dscale", "dbias"}, made);
     } else if (op == "rmsnorm") {
-      auto epsilon = In(node, "epsilon");
-      auto attributes =
-          fe::graph::Rmsnorm_attributes().set_forward_phase(fe::NormFwdPhase_t::INFERENCE).set_epsilon(epsilon);
-      Out(node, "y", graph_->rmsnorm(In(node, "x"), In(node, "scale"), attributes)[0]);
+      auto attributes = Norm(fe::graph::Rmsnorm_attributes(), node);
+      Outs(node, {"y", "inv_variance"}, graph_->rmsnorm(In(node, "x"), In(node, "scale"), attributes));
+    } else if (op == "rmsnorm_backward") {
+      fe::graph::Rmsnorm_backward_attributes attributes;
+      attributes.has_dbias(false);
+      auto made = graph_->rmsnorm_backward(In(node, "dy"), In(node, "x"), In(node, "scale"), In(node, "inv_variance"),
+                                           attributes);
+      Outs(node, {"dx", "dscale"}, made);
+    } else if (op == "batchnorm") {
+      fe::graph::Batchnorm_attributes attributes;
+      Tensor epsilon = In(node, "epsilon");
+      attributes.set_epsilon(epsilon);
+      auto made = graph_->batchnorm(In(node, "x"), In(node, "scale"), In(node, "bias"), attributes);
+      Outs(node, {"y", "mean", "inv_variance"}, made);
+    } else if (op == "batchnorm_backward") {
+      fe::graph::Batchnorm_backward_attributes attributes;
+      attributes.set_saved_mean_and_inv_variance(In(node, "mean"), In(node, "inv_variance"));
+      auto made = graph_->batchnorm_backward(In(node, "dy"), In(node, "x"), In(node, "scale"), attributes);
+      Outs(node, {"dx", "dscale", "dbias"}, made);
     } else if (op == "sdpa") {
-      auto attributes = fe::graph::SDPA_attributes();
-      attributes.set_generate_stats(false).set_attn_scale(Number(node, "scale"));
-      if (Tensor bias = InIf(node, "bias")) attributes.set_bias(bias);
-      Out(node, "o", graph_->sdpa(In(node, "q"), In(node, "k"), In(node, "v"), attributes)[0]);
+      auto attributes = Attention(fe::graph::SDPA_attributes(), node);
+      attributes.set_generate_stats(node.at("out").contains("stats"));
+      Outs(node, {"o", "stats"}, graph_->sdpa(In(node, "q"), In(node, "k"), In(node, "v"), attributes));
+    } else if (op == "sdpa_backward") {
+      auto made = graph_->sdpa_backward(In(node, "q"), In(node, "k"), In(node, "v"), In(node, "o"), In(node, "do"),
+                                        In(node, "stats"), Attention(fe::graph::SDPA_backward_attributes(), node));
+      Outs(node, {"dq", "dk", "dv"}, made);
     } else {
       throw std::runtime_error("there is no operation `" + op + "`");
     }
+  }
+
+  template <typename Made>
+  void Outs(const json& node, std::initializer_list<const char*> names, const Made& made) {
+    auto tensor = std::begin(made);
+    for (const char* name : names) {
+      if (node.at("out").contains(name)) Out(node, name, *tensor);
+      ++tensor;
+    }
+  }
+
+  // What only a gradient reads is made in training alone.
+  template <typename Attributes>
+  Attributes Norm(Attributes attributes, const json& node) {
+    Tensor epsilon = In(node, "epsilon");
+    attributes.set_epsilon(epsilon).set_forward_phase(node.at("out").contains("inv_variance")
+                                                          ? fe::NormFwdPhase_t::TRAINING
+                                                          : fe::NormFwdPhase_t::INFERENCE);
+    return attributes;
+  }
+
+  template <typename Attributes>
+  Attributes Attention(Attributes attributes, const json& node) {
+    attributes.set_attn_scale(Number(node, "scale")).set_causal_mask(node.value("causal", false));
+    if (Tensor bias = InIf(node, "bias")) attributes.set_bias(bias);
+    return attributes;
   }
 
   template <typename Attributes>
@@ -176,15 +229,54 @@ class Builder {
   std::unique_ptr<Graph> graph_;
 };
 
-}  // namespace
-
-std::unique_ptr<Graph> Parse(std::string_view spec, const Device* device) {
-  const json parsed = json::parse(spec);
-  auto graph = Builder(parsed).Make(device);
+std::unique_ptr<Graph> Made(const json& spec, const Device* device) {
+  auto graph = Builder(spec).Make(device);
   // Engines that round float32 to TF32 where that is not wanted.
-  if (parsed.value("precise", false))
+  if (spec.value("precise", false))
     graph->deselect_numeric_notes({fe::NumericalNote_t::TENSOR_CORE, fe::NumericalNote_t::DOWN_CONVERT_INPUTS});
   return graph;
+}
+
+// Arrays and workspaces begin at whole multiples of so many bytes, which suits every engine.
+int64_t Aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+int64_t Bytes(const json& tensor) {
+  static const std::map<std::string, int64_t> sizes = {
+      {"FLOAT", 4}, {"HALF", 2}, {"BFLOAT16", 2}, {"DOUBLE", 8}, {"BOOLEAN", 1}};
+  int64_t bytes = sizes.at(tensor.at("type").get<std::string>());
+  for (const int64_t size : Numbers(tensor, "dim")) bytes *= size;
+  return bytes;
+}
+
+// Finds a place for all that the stages make beside the results.
+void Place(const json& spec, Program& program) {
+  const std::set<int64_t> known(program.uids.begin(), program.uids.end());
+  for (const json& stage : spec.at("stages"))
+    for (const json& uid : stage.at("results")) {
+      if (known.contains(uid.get<int64_t>())) continue;
+      const auto& tensors = stage.at("tensors");
+      const auto made = std::find_if(tensors.begin(), tensors.end(), [&](const json& t) { return t.at("uid") == uid; });
+      if (made == tensors.end()) throw std::runtime_error("tensor " + uid.dump() + " is not described");
+      program.scratch[uid.get<int64_t>()] = program.scratch_bytes;
+      program.scratch_bytes += Aligned(Bytes(*made));
+    }
+}
+
+}  // namespace
+
+Program Parse(std::string_view spec, const Device* device) {
+  const json parsed = json::parse(spec);
+  Program program;
+  if (parsed.contains("stages")) {
+    for (const json& stage : parsed.at("stages")) program.stages.push_back(Made(stage, device));
+    for (const char* side : {"operands", "results"})
+      for (const json& uid : parsed.at(side)) program.uids.push_back(uid.get<int64_t>());
+    Place(parsed, program);
+  } else {
+    program.stages.push_back(Made(parsed, device));
+    program.uids = program.stages.front()->uids;
+  }
+  return program;
 }
 
 int64_t Graph::MeasureEngine(int64_t index) {

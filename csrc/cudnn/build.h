@@ -3,6 +3,7 @@
 
 #include <cudnn_frontend.h>
 
+#include <map>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -26,8 +27,18 @@ class Graph final : public fe::graph::Graph {
   int64_t MeasureEngine(int64_t index);
 };
 
-// Throws std::runtime_error for a text that describes no graph. With `device` the graph is for one that need not be here.
-std::unique_ptr<Graph> Parse(std::string_view spec, const Device* device = nullptr);
+// Graphs that run one after another on one stream.
+struct Program {
+  std::vector<std::unique_ptr<Graph>> stages;
+  // Uids of operands, then of results, of all of them together.
+  std::vector<int64_t> uids;
+  // Where in the workspace the arrays lie that go from stage to stage, by uid, and how many bytes they take.
+  std::map<int64_t, int64_t> scratch;
+  int64_t scratch_bytes = 0;
+};
+
+// Throws std::runtime_error for a text that describes no graph. With `device` it is for one that need not be here.
+Program Parse(std::string_view spec, const Device* device = nullptr);
 
 // Throws what cuDNN says if `status` is bad.
 void Check(fe::error_t status);

@@ -18,6 +18,7 @@ struct Device {
 };
 
 // One way to run a graph: the engine with its settings, by the name that cuDNN gives it, and the bytes that it works in.
+// Of several graphs one after another, the names of all and the bytes for all together.
 struct Engine {
   std::string name;
   int64_t workspace = 0;
@@ -30,21 +31,21 @@ int64_t Version();
 // The properties of a GPU of this computer, as JSON.
 std::string PropertiesOf(int ordinal);
 
-// The text of `spec` with every choice of cudnn-frontend filled in: its own JSON of the graph.
-std::string Describe(std::string_view spec, const Device& device);
+// The text of `spec` with every choice of cudnn-frontend filled in: its own JSON of each graph.
+std::vector<std::string> Describe(std::string_view spec, const Device& device);
 
 // The first `most` engines that can run `spec` on `device`, in the order in which cuDNN's heuristics expect them to be
 // fast.
 std::vector<Engine> Engines(std::string_view spec, const Device& device, int most);
 
-// Builds the plan of the first of them as far as that goes without a driver.
+// Builds the plans of the first of them as far as that goes without a driver.
 void Build(std::string_view spec, const Device& device);
 
-// A graph with a plan on `device`, which is current in the calling thread. All plans on a device share a handle of
+// Graphs with their plans on `device`, which is current in the calling thread. All plans on a device share a handle of
 // cuDNN's, so that they are put on their streams one after another, whatever thread asks.
 class Plan {
  public:
-  // `engine` is the name of one of the Engines; a plan with the same settings is looked for, then any that needs no more
+  // `engine` is the name of one of the Engines; plans with the same settings are looked for, then any that need no more
   // than `workspace` bytes.
   Plan(std::string_view spec, const std::string& engine, int64_t workspace, int device);
   ~Plan();

@@ -63,7 +63,7 @@ PYBIND11_MODULE(_cudnn, module) {
   module.def(
       "describe",
       [](const std::string& spec, const std::string& properties, int sm) { return Describe(spec, {properties, sm}); },
-      py::arg("spec"), py::arg("properties"), py::arg("sm"), "The graph in cudnn-frontend's own JSON.");
+      py::arg("spec"), py::arg("properties"), py::arg("sm"), "Each graph in cudnn-frontend's own JSON.");
   module.def("engines", &EnginesFor, py::arg("spec"), py::arg("properties"), py::arg("sm"), py::arg("most") = 1,
              "Names and workspaces in bytes of the engines for a graph on a device; ValueError where there is none.");
   module.def(

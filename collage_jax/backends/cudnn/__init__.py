@@ -3,6 +3,7 @@
 convolution, ...  an anchor node -> graph
 tail              graph + what follows it -> longer graph
 shipped           graph -> the same as the kernels that cuDNN ships have it
+stages            graphs that run one after another, for the gradient of attention
 library           which engines cuDNN has for a graph on a GPU, or why none
 kernel            graph and engine -> callable
 
@@ -21,9 +22,9 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ..base import Backend, PreparedKernel, Proposal, Unsupported
 from ..own_kernels import OwnKernels
-from . import attention, batch_norm, convolution, library, norms, pooling
+from . import attention, attention_gradient, batch_norm, convolution, library, norms, pooling
 from .fusion import Fusion
-from .kernel import Choice, kernel, prepared_kernel
+from .kernel import Choice, Work, kernel, prepared_kernel
 from .shipped import written
 from .tail import extend
 
@@ -36,7 +37,7 @@ _NO_SOFTMAX = Unsupported("cuDNN's graphs have softmax within attention alone")
 _FORMS = 3
 
 
-class CuDNN(OwnKernels[Fusion]):
+class CuDNN(OwnKernels[Work]):
     """Each graph on the engine that cuDNN's heuristics put in place ``rank``."""
 
     platforms = ("gpu",)
@@ -67,20 +68,24 @@ class CuDNN(OwnKernels[Fusion]):
     def plan(self, node: Node) -> Fusion | Unsupported:
         return _ANCHORS[node.op](node)
 
-    def preceded(self, graph: Graph, work: Fusion, inside: Inside) -> Fusion | None:
-        return convolution.preceded(graph, work, inside)
+    def preceded(self, graph: Graph, work: Work, inside: Inside) -> Work | None:
+        return convolution.preceded(graph, work, inside) if isinstance(work, Fusion) else None
 
-    def extend(self, graph: Graph, work: Fusion, inside: Inside) -> Fusion | None:
-        return extend(graph, work, inside)
+    def extend(self, graph: Graph, work: Work, inside: Inside) -> Work | None:
+        return extend(graph, work, inside) if isinstance(work, Fusion) else None
 
     def propose(self, graph: Graph) -> Iterable[Proposal]:
         yield from super().propose(graph)
         yield from attention.proposals(graph)
+        yield from attention_gradient.proposals(graph)
         for node in graph.nodes:
             if node.op in ("softmax", "log_softmax"):
                 yield Proposal((node,), node.op, refused=_NO_SOFTMAX)
 
-    def read(self, region: Region) -> Fusion | Unsupported:
+    def read(self, region: Region) -> Work | Unsupported:
+        gradient = attention_gradient.read(region)
+        if gradient is not None:
+            return gradient
         if any(map(self._is_anchor, region.nodes)):
             return super().read(region)
         return attention.read(region)
@@ -90,19 +95,19 @@ class CuDNN(OwnKernels[Fusion]):
         chosen = work if isinstance(work, Unsupported) else self.choice(work)
         return chosen if isinstance(chosen, Unsupported) else None
 
-    def kernel(self, module: ModuleType, work: Fusion, region: Region) -> Callable[..., Any]:
+    def kernel(self, module: ModuleType, work: Work, region: Region) -> Callable[..., Any]:
         choice = self.choice(work)
         if isinstance(choice, Unsupported):
             raise ValueError(f"{self.name} cannot run {region}: {choice.reason}")
         return kernel(choice, region)
 
     def prepared_kernel(
-        self, module: ModuleType, work: Fusion, region: Region, frozen: frozenset[Value]
+        self, module: ModuleType, work: Work, region: Region, frozen: frozenset[Value]
     ) -> PreparedKernel | None:
         choice = self.choice(work)
         return None if isinstance(choice, Unsupported) else prepared_kernel(choice, region, frozen)
 
-    def choice(self, work: Fusion) -> Choice | Unsupported:
+    def choice(self, work: Work) -> Choice | Unsupported:
         """The engine for ``work``, in the first of its forms that has any, on the GPU that is aimed at."""
         aim = target.current()
         if aim.gpu is None:

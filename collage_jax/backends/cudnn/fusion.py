@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ...graph.ir import Node, Value
+from .stages import Output
 from .tensors import Kind, Operand, Tensor
 
 #: What a step reads: the operand of that number, the result of the step before (LAST), or a number.
@@ -59,6 +60,12 @@ class Fusion:
     def last(self) -> Tensor:
         """The tensor of the result."""
         return self.steps[-1].made
+
+    @property
+    def outputs(self) -> tuple[Output]:
+        permutation = self.permutation
+        finish = None if permutation is None else lambda array: array.transpose(permutation)
+        return (Output(self.result, self.stored, finish),)
 
     def then(
         self, mode: str, inputs: Mapping[str, Source], operands: Sequence[Operand] = (), **attributes: Any

@@ -1,10 +1,10 @@
-"""A graph of cuDNN's as a JAX-traceable callable."""
+"""Graphs of cuDNN's as a JAX-traceable callable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,18 @@ from ...graph.region import Region
 from ..base import PreparedKernel
 from .fusion import Fusion
 from .library import TARGET
+from .stages import Stages
 from .tensors import Operand
+
+#: What one call does.
+Work: TypeAlias = Fusion | Stages
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine that is to run a graph, on which device, by which cuDNN."""
+    """The engines that are to run ``work``, on which device, by which cuDNN."""
 
-    fusion: Fusion
+    work: Work
     properties: str
     sm: int
     engine: str
@@ -30,34 +34,34 @@ class Choice:
     version: str
 
 
-def kernel(choice: Choice, region: Region) -> Callable[..., tuple[Any]]:
-    """``region.entries`` in, the one exit out."""
+def kernel(choice: Choice, region: Region) -> Callable[..., tuple[Any, ...]]:
+    """``region.entries`` in, its exits out."""
 
-    def run(*entries: Any) -> tuple[Any]:
+    def run(*entries: Any) -> tuple[Any, ...]:
         env = dict(zip(region.entries, entries, strict=True))
-        return _call(choice, [_array(operand, env) for operand in choice.fusion.operands])
+        return _call(choice, region, [_array(operand, env) for operand in choice.work.operands])
 
     return run
 
 
 def prepared_kernel(choice: Choice, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
     """The same with operands that depend on frozen entries alone brought into cuDNN's order once."""
-    fusion = choice.fusion
+    operands = choice.work.operands
     held = [v for v in region.entries if v in frozen]
     others = [v for v in region.entries if v not in frozen]
-    early = [o for o in fusion.operands if frozen.issuperset(o.values)]
+    early = [o for o in operands if frozen.issuperset(o.values)]
     if all(o.make is None for o in early):
         return None
-    passed = [v for v in held if any(v in o.values for o in fusion.operands if o not in early)]
+    passed = [v for v in held if any(v in o.values for o in operands if o not in early)]
 
     def prepare(*frozen_entries: Any) -> tuple[Any, ...]:
         env = dict(zip(held, frozen_entries, strict=True))
         return (*(_array(o, env) for o in early), *(env[v] for v in passed))
 
-    def run(*entries: Any) -> tuple[Any]:
+    def run(*entries: Any) -> tuple[Any, ...]:
         made = dict(zip(early, entries, strict=False))
         env = dict(zip([*passed, *others], entries[len(early) :], strict=True))
-        return _call(choice, [made[o] if o in made else _array(o, env) for o in fusion.operands])
+        return _call(choice, region, [made[o] if o in made else _array(o, env) for o in operands])
 
     return PreparedKernel(prepare, run)
 
@@ -67,18 +71,19 @@ def _array(operand: Operand, env: Mapping[Value, Any]) -> Any:
     return arrays[0] if operand.make is None else operand.make(*arrays)
 
 
-def _call(choice: Choice, operands: list[Any]) -> tuple[Any]:
-    fusion = choice.fusion
+def _call(choice: Choice, region: Region, operands: list[Any]) -> tuple[Any, ...]:
+    outputs = choice.work.outputs
     results = (
-        jax.ShapeDtypeStruct(fusion.stored, fusion.result.dtype),
+        *(jax.ShapeDtypeStruct(output.stored, output.value.dtype) for output in outputs),
         jax.ShapeDtypeStruct((choice.workspace,), jnp.uint8),
     )
-    result, _ = jax.ffi.ffi_call(TARGET, results)(
+    *arrays, _ = jax.ffi.ffi_call(TARGET, results)(
         *operands,
-        spec=fusion.spec(),
+        spec=choice.work.spec(),
         device=choice.properties,
         sm=np.int64(choice.sm),
         engine=choice.engine,
         version=choice.version,
     )
-    return (result if fusion.permutation is None else result.transpose(fusion.permutation),)
+    made = {o.value: o.finish(a) if o.finish else a for o, a in zip(outputs, arrays, strict=True)}
+    return tuple(made[value] for value in region.exits)

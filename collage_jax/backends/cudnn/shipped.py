@@ -12,13 +12,14 @@ from dataclasses import replace
 import jax.numpy as jnp
 
 from .fusion import LAST, Fusion, Step
+from .kernel import Work
 from .tensors import Operand, Tensor, strides_of
 
 
-def written(fusion: Fusion) -> Iterator[Fusion]:
-    """``fusion`` as it is, then in that form if it can be and is not."""
-    yield fusion
-    other = _shipped(fusion)
+def written(work: Work) -> Iterator[Work]:
+    """``work`` as it is, then in that form if it can be and is not."""
+    yield work
+    other = _shipped(work) if isinstance(work, Fusion) else None
     if other is not None:
         yield other
 

@@ -6,6 +6,7 @@ q, k -> dot_general -> [mul or div by a constant] -> [add bias | where mask] -> 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ...graph.ir import Constant, Value
@@ -36,11 +37,15 @@ def _attention() -> Term:
 
 
 _PATTERN = Pattern("attention", _attention(), through_casts=True)
+_READ_INSIDE = replace(_PATTERN, multi_exit=True)
 
 
-def find_attention(matcher: Matcher) -> Iterable[Found]:
-    """Attention with ``(q, k, v, [mask])``; see the package for its parameters."""
-    for match in matcher.find(_PATTERN):
+def find_attention(matcher: Matcher, *, read_inside: bool = False) -> Iterable[Found]:
+    """Attention with ``(q, k, v, [mask])``; see the package for its parameters.
+
+    ``read_inside``: scores and weights may be read by others, too, as a gradient does.
+    """
+    for match in matcher.find(_READ_INSIDE if read_inside else _PATTERN):
         found = _read(match)
         if found is not None:
             yield found

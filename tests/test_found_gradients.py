@@ -1,0 +1,121 @@
+"""Axes of size 1 taken out of attention, and gradients of attention found in training steps: with no GPU, no CUDA."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from collage_jax.graph.evaluate import evaluate
+from collage_jax.graph.trace import trace_function
+from collage_jax.graph.unit_axes import without_unit_axes
+from collage_jax.patterns.composites import find_attention
+from collage_jax.patterns.gradients import with_gradients
+from collage_jax.patterns.matcher import Matcher
+
+
+def arrays(*shape, count=3, dtype=jnp.bfloat16):
+    return [jax.random.normal(jax.random.key(i), shape, dtype) for i in range(count)]
+
+
+def step_of(attention):
+    """A training step around ``attention``, whose results something else computes from, too."""
+
+    def loss(q, k, v):
+        return (jnp.tanh(attention(jnp.sin(q), k, v).astype(jnp.float32)) ** 2).sum()
+
+    return jax.value_and_grad(loss, (0, 1, 2))
+
+
+def own(q, k, v):
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32) / 4
+    powers = jnp.exp(scores - scores.max(-1, keepdims=True))
+    return jnp.einsum("bhqk,bkhd->bqhd", (powers / powers.sum(-1, keepdims=True)).astype(q.dtype), v)
+
+
+def with_softmax(q, k, v):
+    mask = jnp.tril(jnp.ones((q.shape[1], k.shape[1]), bool))
+    scores = jnp.where(mask, jnp.einsum("bqhd,bkhd->bhqk", q, k) / 4, -1e4)
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v)
+
+
+def causal(q, k, v):
+    return jax.nn.dot_product_attention(q, k, v, is_causal=True)
+
+
+FORMS = [own, with_softmax, jax.nn.dot_product_attention, causal, jax.jit(causal)]
+
+
+def same(graph, other, args):
+    for a, b in zip(evaluate(graph, *args), evaluate(other, *args), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("form", FORMS[2:])
+def test_jax_attention_is_one_attention_without_axes_of_size_1(form, batch):
+    args = arrays(batch, 8, 2, 16)
+    graph = trace_function(form, *args)
+    assert not list(find_attention(Matcher(graph)))
+    smaller = without_unit_axes(graph)
+    same(graph, smaller, args)
+    (found,) = find_attention(Matcher(smaller))
+    assert found.root.out.ndim == 4
+
+
+def test_of_rows_and_axes_of_size_1_none_is_taken_out():
+    """Which of them are the rows is not to be seen."""
+    graph = trace_function(jax.nn.dot_product_attention, *arrays(2, 1, 1, 16))
+    assert without_unit_axes(graph) is graph
+
+
+def test_nothing_else_is_touched():
+    graph = trace_function(
+        lambda q, k, v: (jnp.einsum("bqhd,bkhd->bhqk", q, k) @ v.swapaxes(1, 2))[:1] * 2, *arrays(2, 8, 2, 16)
+    )
+    assert without_unit_axes(graph) is graph
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gradient_is_found_and_set_apart(form, batch, dtype):
+    args = arrays(batch, 8, 2, 16, dtype=dtype)
+    graph = without_unit_axes(trace_function(step_of(form), *args))
+    apart = with_gradients(graph)
+    (gradient,) = apart.gradients
+    region = gradient.region(apart)
+    assert region.is_convex and len(region.exits) == 3
+    given = {gradient.cotangent, *gradient.inputs}
+    assert set(region.entries) <= given
+    # The forward pass keeps nothing for it.
+    (forward,) = find_attention(Matcher(apart))
+    assert not set(forward.nodes) & set(region.nodes)
+    if dtype == jnp.bfloat16:  # XLA's CPU compiler has no products in float16 as jax.nn wants them
+        same(graph, apart, args)
+
+
+def test_gradients_of_several_layers_are_found_each():
+    def model(w, x):
+        for each in w:
+            q, k, v = (jnp.einsum("bsd,dhe->bshe", x, m) for m in each)
+            x = x + jax.nn.dot_product_attention(q, k, v).reshape(x.shape)
+        return (x.astype(jnp.float32) ** 2).sum()
+
+    args = [jnp.ones((3, 3, 32, 2, 16), jnp.bfloat16), jnp.ones((2, 8, 32), jnp.bfloat16)]
+    graph = with_gradients(without_unit_axes(trace_function(jax.grad(model), *args)))
+    regions = [gradient.region(graph) for gradient in graph.gradients]
+    assert len(regions) == 3 and not set.intersection(*(set(r.nodes) for r in regions))
+
+
+def test_what_is_no_gradient_of_attention_is_left_alone():
+    def penalised(q, k, v):
+        weights = jax.nn.softmax(jnp.einsum("bqhd,bkhd->bhqk", q, k) / 4)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, v) * weights.sum()  # the weights have another reader
+
+    args = arrays(2, 8, 2, 16)
+    for function in (step_of(penalised), lambda q, k, v: own(q, k, v) + 1):
+        graph = trace_function(function, *args)
+        assert not with_gradients(graph).gradients
+    assert not with_gradients(trace_function(step_of(own), *arrays(2, 8, 2, 16, dtype=jnp.float32))).gradients
