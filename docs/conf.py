@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import collage_jax
@@ -34,6 +35,8 @@ myst_enable_extensions = ["colon_fence"]
 #: source files are text.
 source_url = os.environ.get("COLLAGE_JAX_SOURCE_URL", "")
 
+#: What adapters of frameworks import, where it is not installed.
+autodoc_mock_imports = [name for name in ("flax",) if find_spec(name) is None]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
