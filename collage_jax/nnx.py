@@ -52,7 +52,8 @@ class NNXJitted(Adapted):
     """A function decorated with ``jit``."""
 
     def __init__(self, fun: Callable[..., Any], **options: Any) -> None:
-        super().__init__(fun, functools.partial(_run, fun), **options)
+        donates = any(options.get(name) not in (None, (), []) for name in ("donate_argnums", "donate_argnames"))
+        super().__init__(fun, functools.partial(_run, fun, donates), **options)
         roles = self._jitted._roles
         self._frozen = frozenset(roles.frozen)
         self._frozen_names = frozenset((roles.parameters or ())[i] for i in self._frozen if roles.parameters)
@@ -113,8 +114,8 @@ def _opened(packed: Packed, variables: dict[int, Any]) -> Any:
     return jax.tree.unflatten(structure, leaves)
 
 
-def _run(fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, Any]]:
-    """The result of ``fun``, and the new values of the variables that it changed, by their numbers."""
+def _run(fun: Callable[..., Any], all_of_them: bool, /, *args: Any, **kwargs: Any) -> tuple[Any, dict[int, Any]]:
+    """The result of ``fun``, and the new values of the variables that it changed, or of all, by their numbers."""
     variables: dict[int, Any] = {}
     given = [*args, *kwargs.values()]
     opened = [_opened(a, variables) if isinstance(a, Packed) else a for a in given]
@@ -134,4 +135,4 @@ def _run(fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[Any, di
                 "call its `eval()` before, or take it out of `frozen_argnums`"
             )
     kept = {number: variable.get_raw_value() for number, variable in variables.items()}
-    return result, {number: value for number, value in kept.items() if value is not values[number]}
+    return result, {number: value for number, value in kept.items() if all_of_them or value is not values[number]}

@@ -10,6 +10,8 @@ import collage_jax.nnx
 from .sizes import ResNetSize, ViTSize
 
 OWN, PLACED = nnx.jit, collage_jax.nnx.jit
+#: Modules are pytrees. At inference it does, and spares `nnx.jit`'s walk through all objects in every call.
+PLAIN = jax.jit
 
 
 class ConvNorm(nnx.Module):

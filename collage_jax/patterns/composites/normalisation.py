@@ -10,7 +10,7 @@ import math
 
 from ..language import Term, any_, const, one_of, spread
 from ..matcher import Match
-from ..vocabulary import add, div, maximum, mul, sub
+from ..vocabulary import add, div, maximum, mul, neg, sub
 from .algebra import average, inverse, inverse_square_root, square, square_root
 from .found import Params, PatternRecogniser
 from .shapes import are_vectors, stands_straight, whole_axes
@@ -46,14 +46,22 @@ def _layer_norm() -> Term:
             |             |    |                                 |
             +-> average --+    +-> square -> average -> (r)sqrt -+
 
-    or, as Flax has it, variance = max(0, average(x^2) - average(x)^2).
+    or, as Flax has it, variance = max(0, average(x^2) - average(x)^2), and as Keras has it,
+    y = x * factor + (shift - average(x) * factor) with factor = scale / root.
     """
     centre = spread(average(_X, "n"))
     centred = sub(_X, centre)
     fast = sub(spread(average(square(_X), "n")), square(centre))
-    variance = spread(one_of(average(square(centred), "n_variance"), maximum(fast, 0), fast))
+    slow = average(square(centred), "n_variance")
+    variance = spread(one_of(slow, maximum(slow, 0), maximum(fast, 0), fast))
     normalised = _normalised(centred, variance)
-    return one_of(add(normalised, _SHIFT), normalised)
+    root = spread(inverse_square_root(_with_epsilon(variance)))
+    factor = spread(one_of(mul(root, _SCALE), root))
+    offset = mul(spread(neg(centre)), factor)
+    product = mul(_X, factor)
+    return one_of(
+        add(normalised, _SHIFT), normalised, add(product, spread(add(offset, _SHIFT))), add(product, spread(offset))
+    )
 
 
 def _axis(match: Match) -> int | None:
