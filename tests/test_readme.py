@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 #: They tune a network.
-SLOW = {ROOT / "docs/start.md"}
+SLOW = {ROOT / "docs/start.md", ROOT / "docs/frameworks.md"}
+
+#: What their programs import beside our own requirements.
+NEEDED = {ROOT / "docs/frameworks.md": ("flax", "equinox", "haiku", "keras", "optax")}
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -43,6 +46,8 @@ PROGRAMS = [
 
 @pytest.mark.parametrize("document", PROGRAMS)
 def test_python_in_a_document_runs_from_top_to_bottom(document: Path, monkeypatch: pytest.MonkeyPatch):
+    for needed in NEEDED.get(document, ()):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
     for setting, value in vars(collage_jax.config).items():
         monkeypatch.setattr(collage_jax.config, setting, value)  # put back what a document changes
     monkeypatch.setattr(registry, "_registered", {})  # nor does what it registers stay
