@@ -135,7 +135,7 @@ def place_of(function: Any) -> str:
 
 
 def _is_lent(array: Any) -> bool:
-    """True for a view of XLA's memory (``csrc/callback``) that a function kept: it may have been freed since."""
+    """True for a view of XLA's memory that a function kept, which may have been freed since: a text lends it."""
     while isinstance(array, np.ndarray):
         array = array.base
     return isinstance(array, str)
