@@ -12,13 +12,15 @@ import jax
 from . import _compat, processes, watch
 from .backends import registry
 from .backends.base import Backend
-from .candidates import is_wanted
+from .candidates import XLA, is_wanted
 from .config import config
+from .costs import Failed
 from .database import cache_directory, tuning_lock
 from .log import LOG
 from .lowering import Lowered, lower
 from .pinning import check, kept_for
 from .placement import Placement
+from .pricing import keys_by
 from .problem import Problem, problem_of
 from .progress import shown
 from .replay import Mismatch, plan_of
@@ -236,10 +238,20 @@ def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend], setti
         placement = from_json(text)
         if not placement.is_final and placement.budget_s < settings.budget_s and settings.tune != "cached":
             return None
+        if _has_failed(placement, backends):
+            LOG.warning("What was decided before has a kernel that failed on this machine: it is decided anew.")
+            return None
         note = "Decided before; nothing was timed now."
         return built(replace(placement, notes=(note, *placement.notes), distinct_measured=0), problem, backends)
     except (ValueError, Mismatch):  # a damaged record counts as none
         return None
+
+
+def _has_failed(placement: Placement, backends: Mapping[str, Backend]) -> bool:
+    """True if a kernel of ``placement`` is known to have failed here: since then, or the decision is not ours."""
+    key_of = keys_by(backends)
+    keys = {key_of(region) for region in placement.regions if region.backend in backends and region.backend != XLA}
+    return any(isinstance(cost, Failed) for cost in store().get_many(tuple(keys)).values())
 
 
 def _recalled_without(
@@ -254,6 +266,7 @@ def _recalled_without(
             placement = from_json(text)
             is_close = settings.tolerance is None or (placement.error or 0.0) <= settings.tolerance
             left = placement.left_to_xla(settings.switches.bars)
+            is_close = is_close and not _has_failed(left, backends)
             if is_close and left.counts().keys() <= backends.keys() and here <= dict(placement.environment).items():
                 note = "Decided before; what is switched off since then is left out, and nothing was timed now."
                 left = replace(left, notes=(note, *left.notes), distinct_measured=0, unavailable=unavailable)

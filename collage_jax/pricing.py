@@ -10,6 +10,7 @@ from .backends.base import Backend
 from .candidates import XLA, Candidate, Candidates
 from .costs import Cost, CostKey, CostStore, Failed, Measured
 from .measure import regions
+from .placement import PlacedRegion
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Prices:
         return "No kernel but XLA's own was right and timed."
 
 
-def keys_by(backends: Mapping[str, Backend]) -> Callable[[Candidate], CostKey]:
-    """What a candidate's cost is kept under, on this machine and with these settings."""
+def keys_by(backends: Mapping[str, Backend]) -> Callable[[Candidate | PlacedRegion], CostKey]:
+    """What a candidate's cost is kept under, on this machine and with these settings; a placed one's too."""
     settings, machine = device.settings(), device.description()
     versions = {name: backend.version() for name, backend in backends.items()}
 
-    def key_of(candidate: Candidate) -> CostKey:
+    def key_of(candidate: Candidate | PlacedRegion) -> CostKey:
         name = candidate.backend
         return CostKey(candidate.key, name, versions[name], _compat.JAXLIB_VERSION, machine, settings)
 

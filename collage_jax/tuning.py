@@ -21,6 +21,7 @@ from .graph.ir import Graph
 from .graph_level import Decided, GraphLevel
 from .lowering import lower
 from .measure import verdict, whole
+from .measure.clock import since
 from .measure.handover import fresh_us_per_byte, handover_us_per_byte
 from .measure.reference import of_program
 from .placement import Placement
@@ -89,7 +90,7 @@ def tune(
     if not allowed:
         excluded = settings.backends is not None and not unavailable
         note = "`backends` allows none but XLA." if excluded else "No backend but XLA can be used here."
-        return Placement((), unavailable=unavailable, notes=(note,), tuning_s=time.perf_counter() - begin)
+        return Placement((), unavailable=unavailable, notes=(note,), tuning_s=since(begin))
     backends = registry.with_reference(allowed)
     graphs = problem.graphs
     each = problem.split.each
@@ -118,7 +119,7 @@ def tune(
         measured_us=decided.outcome.measured_us,
         xla_us=decided.outcome.xla_us,
         error=decided.outcome.error,
-        tuning_s=time.perf_counter() - begin,
+        tuning_s=since(begin),
         distinct_measured=prices.measured,
         unavailable=unavailable,
         notes=(*prices.notes, *_gaps(prices, settings), *decided.outcome.notes),

@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -61,6 +61,8 @@ class Board:
             _HEAD.pack_into(self._memory, start, 0.0, 0.0, 0)
             return
         text = _text(step)
+        # Who reads meanwhile sees nothing rather than one step's text with another's length.
+        _HEAD.pack_into(self._memory, start, 0.0, 0.0, 0)
         self._memory[start + _HEAD.size : start + _HEAD.size + len(text)] = text
         limit = float("inf") if step.limit_s is None else step.limit_s
         _HEAD.pack_into(self._memory, start, time.monotonic(), limit, len(text))
@@ -72,7 +74,8 @@ class Board:
             begun, limit, length = _HEAD.unpack_from(self._memory, start)
             if length:
                 text = self._memory[start + _HEAD.size : start + _HEAD.size + length]
-                found.append((_step(text), time.monotonic() - begun - limit))
+                with suppress(ValueError, TypeError):  # it is being written: this step has just begun
+                    found.append((_step(text), time.monotonic() - begun - limit))
         return found
 
     def clear(self) -> None:

@@ -21,6 +21,8 @@ from .sqlite import Database
 
 FORMAT = "collage_jax costs"
 FORMAT_VERSION = 1
+#: A larger file is none of ours: 100,000 costs take about 70 MB.
+LARGEST_BYTES = 512 << 20
 
 _KEY = tuple(field.name for field in fields(CostKey))
 _MEASURED = ("median_us", "spread_us", "runs", "error", "note")
@@ -100,7 +102,11 @@ def _wrong(place: str, rule: str, value: object) -> _WrongError:
 
 def _parsed(path: Path) -> tuple[list[Record], list[Decision]]:
     try:
-        document = _document(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise _WrongError(f"the file must have at most {LARGEST_BYTES >> 20} MiB, got more")
+        document = _document(content)
         now_s = time.time()
         costs = [_cost(entry, f"costs[{i}]", now_s) for i, entry in enumerate(_list(document, "costs"))]
         decisions = [_decision(entry, f"decisions[{i}]", now_s) for i, entry in enumerate(_list(document, "decisions"))]

@@ -27,6 +27,10 @@ def identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
+#: No record of ours is larger: a decision on a program of 1000 nodes takes about half a megabyte.
+LARGEST_RECORD_BYTES = 64 << 20
+
+
 def open_file(path: Path, timeout_s: float, thorough: bool) -> tuple[sqlite3.Connection, str | None]:
     """A connection to the database ``path``, made if there is none, and what to warn of.
 
@@ -84,6 +88,7 @@ def _prepared(path: Path, timeout_s: float, thorough: bool) -> sqlite3.Connectio
 def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
     # Text that is no UTF-8 must not be an error of its own kind: it makes an unknown record like any other nonsense.
     connection.text_factory = partial(str, encoding="utf8", errors="replace")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_RECORD_BYTES)
     return connection
 
 

@@ -21,6 +21,7 @@ class Fault(Enum):
 _FAULTS = {
     sqlite3.SQLITE_CORRUPT: Fault.DAMAGED,
     sqlite3.SQLITE_NOTADB: Fault.DAMAGED,
+    sqlite3.SQLITE_TOOBIG: Fault.DAMAGED,  # a record that none of ours is as large as
     sqlite3.SQLITE_ERROR: Fault.CHANGED,
     sqlite3.SQLITE_SCHEMA: Fault.CHANGED,
     sqlite3.SQLITE_AUTH: Fault.UNUSABLE,

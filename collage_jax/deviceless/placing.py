@@ -16,6 +16,7 @@ from ..costs import Cost, Failed
 from ..gpu.device import GpuDevice
 from ..graph.ir import Graph
 from ..graph.region import Region
+from ..measure.clock import since
 from ..placement import Placement
 from ..plan import Plan
 from ..problem import Problem
@@ -110,7 +111,7 @@ class Placing:
             ),
             uncorrected_us=sum(row.total_us for row in rows),
             predicted_us=total_us,
-            tuning_s=time.perf_counter() - self._begin,
+            tuning_s=since(self._begin),
             unavailable=self._unavailable,
             notes=notes,
             is_final=False,

@@ -16,6 +16,7 @@ from ..candidates import XLA, Candidate
 from ..costs import FAULTS, Cost, CostKey, Failed, Measured, told
 from . import clock as clocks
 from . import reference
+from .clock import since
 from .compare import tolerance
 from .conditioning import worst
 from .inputs import draw
@@ -150,7 +151,7 @@ def _verify(
             wanted = jax.block_until_ready(reference.ready(arrays)())
     except Exception as error:
         raise _ReferenceFailed from error
-    took_s = time.perf_counter() - begin
+    took_s = since(begin)
     limit_s = watch.RUN_S + SLOWEST * took_s
 
     def again(others: Sequence[Any]) -> Sequence[Any]:

@@ -66,6 +66,15 @@ class Clock(Protocol):
         ...
 
 
+#: No call takes less, whatever a clock says that was set back meanwhile.
+LEAST_S = 1e-9
+
+
+def since(begin: float) -> float:
+    """Seconds since ``begin``, of ``time.perf_counter``; ``LEAST_S`` or more."""
+    return max(LEAST_S, time.perf_counter() - begin)
+
+
 class HostClock:
     """The clock of the process, around calls whose results are waited for. Functions are compiled as they are."""
 
@@ -84,7 +93,7 @@ class HostClock:
         for _ in range(repeats):
             result = call()
         jax.block_until_ready(result)
-        return (time.perf_counter() - start) / repeats
+        return since(start) / repeats
 
     def idle(self, arguments: int) -> Callable[[], Any]:
         small = [jnp.zeros((), jnp.float32)] * max(arguments, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from .. import watch
 from ..lowering import Lowered
 from . import clock as clocks
-from .clock import HOST, Clock
+from .clock import HOST, Clock, since
 from .compare import relative_error
 from .conditioning import NARROW, nudged
 from .race import BrokeDown, race
@@ -55,7 +55,7 @@ class Trials:
         self.notes: list[str] = []
         self._clock, run = self._clocked(reference)
         self._wanted = jax.tree.leaves(jax.block_until_ready(run()))
-        self._limit_s = watch.COMPILE_S + SLOWEST * (time.perf_counter() - begin)
+        self._limit_s = watch.COMPILE_S + SLOWEST * since(begin)
         usual = tolerance if tolerance is not None else default_tolerance(self._wanted)
         self._allowed = [usual] * len(self._wanted)
         #: What may say that results hang on the last digits; None once it has been asked.
@@ -102,7 +102,7 @@ class Trials:
             )
             return False
         self._calls[name], self._errors[name] = call, max(errors, default=0.0)
-        self.build_s = time.perf_counter() - begin
+        self.build_s = since(begin)
         if took_s > HOPELESS_S and self._clock is HOST:
             self._took[name] = took_s
         return True
@@ -205,7 +205,7 @@ def _ready(
     compiled = _compiled(lowered.run, (prepared, *others), clock)
     begin = time.perf_counter()
     got = jax.block_until_ready(compiled(prepared, *others))
-    took_s = time.perf_counter() - begin
+    took_s = since(begin)
     return lambda: compiled(prepared, *others), _errors(got, wanted), took_s
 
 

@@ -12,6 +12,8 @@ from .fields import Field
 
 KIND = "collage_jax placement"
 FORMAT = 1
+#: No program has so many nodes; reports have a line for each.
+MOST_PLACES = 100_000
 #: See ``Place``: nothing for the program itself, or node, parameter and number for each body on the way.
 GRAPH = re.compile(r"(\d{1,9}\.\w+\.\d{1,9}(/\d{1,9}\.\w+\.\d{1,9}){0,63})?", re.ASCII)
 GRAPH_RULE = "'' for the program itself, or node.parameter.number of each body on the way, at most 64, joined by /"
@@ -45,6 +47,8 @@ def placement_of(root: Field) -> Placement:
         edges=_edges(root.member("edges")),
         environment=_texts(root.member("environment")),
     )
+    if (places := sum(region.count for region in placement.regions)) > MOST_PLACES:
+        root.member("regions").fail(f"in at most {MOST_PLACES} places together, which are {places}")
     _check_cover(root.member("regions"), placement)
     return placement
 

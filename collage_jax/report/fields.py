@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
+
+#: Larger numbers are no measurements; sums and products of these are finite, and each whole one is a float.
+LARGEST, LARGEST_WHOLE = 1e200, 2**53
 
 
 class _NotJson(Exception):
@@ -66,13 +70,15 @@ class Field:
         return self.value
 
     def whole(self, least: int = 0) -> int:
-        """A whole number of ``least`` or more."""
+        """A whole number from ``least`` to ``LARGEST_WHOLE``."""
         if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < least:
             self.fail(f"a whole number of {least} or more")
+        if self.value > LARGEST_WHOLE:
+            self.fail(f"at most {LARGEST_WHOLE}")
         return self.value
 
     def number(self) -> float:
-        """A finite number of 0 or more."""
+        """A finite number of 0 or more, at most ``LARGEST``."""
         rule = "a finite number of 0 or more"
         if not isinstance(self.value, (int, float)) or isinstance(self.value, bool):
             self.fail(rule)
@@ -82,6 +88,8 @@ class Field:
             self.fail(rule)
         if not math.isfinite(number) or number < 0:
             self.fail(rule)
+        if number > LARGEST:
+            self.fail(f"at most {LARGEST:g}")
         return number
 
     def positive(self) -> float:
@@ -119,7 +127,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = next(name for name, times in Counter(names).items() if times > 1)
         raise _NotJson(f"an object must name each member once, got {twice!r} twice")
     return members
 

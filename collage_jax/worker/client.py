@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..costs import CostStore, Failed
+from ..costs import CostStore, Failed, told
 from ..log import LOG
 from ..placement import Placement
 from ..tuning import Barred
@@ -114,7 +114,7 @@ class Client:
         try:
             if not process.channel.is_ready(LOOK_S):
                 return None
-            match process.channel.receive():
+            match _received(process):
                 case Ask(keys):
                     process.channel.send(store.get_many(keys))
                 case Tell(key, cost):
@@ -149,6 +149,17 @@ class Client:
                 raise NoWorker(f"{type(error).__name__}: {error}") from error
         self._process.board.clear()
         return self._process
+
+
+def _received(process: Process) -> object:
+    """The next message; ``Closed`` for what is none, after which nothing more can be understood."""
+    try:
+        return process.channel.receive()
+    except Closed:
+        raise
+    except Exception as error:
+        LOG.warning("The process that tunes sent what cannot be read: %s", told(error))
+        raise Closed from error
 
 
 class _Ended(Exception):
