@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ["COLLAGE_JAX_CACHE_DIR"] = "off"
 os.environ["COLLAGE_JAX_WORKER"] = "off"
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import jax
 import numpy as np
 import pytest
 import untimed
 from frameworks import FRAMEWORKS, load, sizes
-
-os.environ.setdefault("KERAS_BACKEND", "jax")
 
 #: Positions of what stays the same at inference; Keras' models have none.
 FROZEN = {"flax-nnx": 0, "flax-linen": 0, "haiku": (0, 1), "equinox": (0, 1)}

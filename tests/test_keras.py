@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import types
@@ -15,7 +14,6 @@ from api_fakes import is_placed, use_fake
 
 import collage_jax.keras
 
-os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="keras is not installed")
 if keras.backend.backend() != "jax":
     pytest.skip("Keras runs on another backend than JAX", allow_module_level=True)

@@ -60,8 +60,9 @@ def vit_forward(size: ViTSize, x, training: bool = False):
 
 def _with_variables(forward, size, seed):
     network = hk.without_apply_rng(hk.transform_with_state(partial(forward, size)))
-    init = jax.jit(partial(network.init, training=True))  # which is when statistics are made
-    return network, *init(jax.random.key(seed), jnp.zeros((1, size.image, size.image, 3)))
+    init = jax.jit(partial(network.init, training=True))  # which is when statistics are made, of these images
+    key, images = jax.random.split(jax.random.key(seed))
+    return network, *init(key, jax.random.uniform(images, (2, size.image, size.image, 3)))
 
 
 def resnet(size: ResNetSize, seed: int = 0):
