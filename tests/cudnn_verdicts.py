@@ -144,7 +144,22 @@ def attention(draw, dtype):
     return attend, (q, k, k)
 
 
-KINDS = (convolution, convolution, convolution, pooling, norm, attention)
+def attention_gradient(draw, dtype):
+    """A training step around an attention, perhaps with a mask."""
+    heads, width = int(draw.integers(1, 5)), int(draw.choice([8, 17, 64, 128, 256]))
+    q, k = (shape_of(2, int(n), heads, width, dtype=dtype) for n in draw.choice([5, 64, 128], 2))
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return None
+    mask = (None, shape_of(1, 1, q.shape[1], k.shape[1], dtype=bool))[int(draw.integers(2))]
+
+    def step(q, k, v, do, mask=None):
+        o, pull_back = jax.vjp(lambda q, k, v: jax.nn.dot_product_attention(q, k, v, mask=mask), q, k, v)
+        return o, *pull_back(do)
+
+    return step, (q, k, k, q, *(() if mask is None else (mask,)))
+
+
+KINDS = (convolution, convolution, convolution, pooling, norm, attention, attention_gradient)
 
 
 def cases(seed):
@@ -167,9 +182,15 @@ def cases(seed):
 
 
 def builds(work, gpu):
-    """None if cuDNN builds a plan, as far as that goes; else what it says."""
+    """None if cuDNN builds plans of all its graphs, as far as that goes; else what it says."""
+    spec = json.loads(work.spec())
+    said = [_built(json.dumps(stage), gpu) for stage in spec.get("stages", [spec])]
+    return next((reason for reason in said if reason is not None), None)
+
+
+def _built(spec, gpu):
     try:
-        cudnn.library.load().build(work.spec(), gpu.cudnn_properties(), gpu.sm)
+        cudnn.library.load().build(spec, gpu.cudnn_properties(), gpu.sm)
     except ValueError as error:
         said = str(error)
         return None if any(words in said for words in NO_DRIVER) else said

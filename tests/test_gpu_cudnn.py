@@ -25,6 +25,7 @@ from collage_jax import target
 from collage_jax.backends import cudnn
 from collage_jax.backends.base import Unsupported
 from collage_jax.backends.cudnn.shipped import written
+from collage_jax.backends.cudnn.tensors import strides_of
 from collage_jax.candidates import refusal
 from collage_jax.gpu.device import known
 from collage_jax.gpu.xla_target import sharding_on, why_not
@@ -233,6 +234,36 @@ def test_batch_norm_with_given_statistics(affine, layout):
     assert ("batch_norm+relu" in labels) == (source == "NHWC"), labels
 
 
+def softmax_graph(dtype, dims, sums, kind):
+    """Softmax along an axis as cuDNN's operations: of ``dims``, with maxima and sums of the shape ``sums``."""
+    shapes = {1: (dims, dtype), 2: (sums, "FLOAT"), 3: (dims, "FLOAT"), 4: (dims, "FLOAT"), 5: (sums, "FLOAT")}
+    shapes[6] = (dims, dtype)
+    nodes = [
+        {"op": "reduction", "mode": "MAX", "in": {"x": 1}, "out": {"y": 2}},
+        {"op": "pointwise", "mode": "SUB", "in": {"a": 1, "b": 2}, "out": {"y": 3}},
+        {"op": "pointwise", "mode": "EXP", "in": {"a": 3}, "out": {"y": 4}},
+        {"op": "reduction", "mode": "ADD", "in": {"x": 4}, "out": {"y": 5}},
+        {"op": "pointwise", "mode": "DIV", "in": {"a": 4, "b": 5}, "out": {"y": 6}},
+    ]
+    tensors = [{"uid": u, "dim": d, "stride": strides_of(d, kind), "type": t} for u, (d, t) in shapes.items()]
+    return json.dumps({"compute": "FLOAT", "tensors": tensors, "nodes": nodes, "operands": [1], "results": [6]})
+
+
+@needs_cudnn
+@pytest.mark.parametrize("device", ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90"])
+@pytest.mark.parametrize("dtype", ["HALF", "BFLOAT16", "FLOAT"])
+def test_cudnn_has_no_engine_for_softmax_by_itself(dtype, device):
+    gpu = known(device)
+    for dims, sums, kind in (
+        ((64, 256, 1, 1), (64, 1, 1, 1), "last"),
+        ((1, 64, 256), (1, 64, 1), "first"),
+        ((2, 3, 64, 256), (2, 3, 64, 1), "first"),
+        ((1, 256, 64, 1), (1, 1, 64, 1), "last"),
+    ):
+        with pytest.raises(ValueError, match="No valid engine configs"):
+            _loaded.engines(softmax_graph(dtype, dims, sums, kind), gpu.cudnn_properties(), gpu.sm)
+
+
 @needs_cudnn
 @pytest.mark.parametrize("function", [jax.nn.softmax, jax.nn.log_softmax])
 def test_softmax_stays_with_xla(function):
@@ -347,6 +378,20 @@ def test_the_gradient_of_attention_in_the_numbers_of_the_program():
     assert check(step, *args, tolerance=1e-2) == {"attention", "attention_gradient"}
     gradients = [region for region in regions_of(step, *args) if len(region.exits) == 3]
     assert sorted(region.exits[0].ndim for region in gradients) == [3, 4]
+
+
+@needs_cudnn
+def test_the_gradient_of_attention_is_refused_before_sm_80_and_for_odd_widths():
+    def step(*args):
+        o, pull_back = jax.vjp(lambda *x: attend(*x), *args[:3])
+        return o, *pull_back(args[3])
+
+    for width, device, reason in ((16, "sm_75", "requires SM80"), (17, "sm_80", "multiple of 8"), (16, "sm_80", None)):
+        regions = regions_of(step, *(random((2, 5, 3, width), np.float16, i) for i in range(4)))
+        (gradient,) = (region for region in regions if len(region.exits) == 3)
+        with target.aiming_at(known(device)):
+            found = refusal(cudnn.BACKEND, gradient)
+        assert (found is None) if reason is None else (reason in found.reason), found
 
 
 @needs_cudnn

@@ -8,7 +8,8 @@ What is taken to happen, as seen in programs that XLA compiled:
   reads them. A reduction ends a kernel.
 - Softmax and norms along rows are one kernel from compute capability 8.0 on; before, each of their two reductions is
   one, and what follows the reductions too.
-- Changes of shape cost nothing. What is computed twice alike is computed once.
+- Changes of shape cost nothing. What is computed twice alike is computed once, and a softmax or norm of which others
+  need a part is what it is made of.
 - Anything else (sorting, scattering, control flow) is a kernel of its own.
 """
 
@@ -47,8 +48,9 @@ class Kernel:
 
 def kernels(region: Region, sm: int) -> tuple[Kernel, ...]:
     """The kernels that XLA runs for ``region`` on a GPU of compute capability ``sm`` / 10."""
-    origins, repeated = _origins(region.nodes)
-    nodes = [n for n in _opened(region.nodes) if n.op not in VIEWS and n not in repeated]
+    opened, numbering = _numbered(list(_opened(region.nodes)))
+    origins, repeated = _origins(opened, numbering)
+    nodes = [n for n in opened if n.op not in VIEWS and n not in repeated]
     reads = {n: [origins.get(v, v) for v in n.inputs if not isinstance(v, Constant)] for n in nodes}
     kept = {origins.get(v, v) for v in region.exits}
     readers: dict[Value, list[Node]] = {}
@@ -79,11 +81,24 @@ def _opened(nodes: Iterable[Node]) -> Iterator[Node]:
         yield from _opened(node.body) if node.op == "attention" else (node,)
 
 
-def _origins(nodes: Iterable[Node]) -> tuple[dict[Value, Value], set[Node]]:
-    """What results of changes of shape are changed from, what is computed again is at first; and the nodes of these."""
-    opened = list(_opened(nodes))
+def _numbered(nodes: Sequence[Node]) -> tuple[list[Node], Numbering]:
+    """``nodes`` numbered, those along rows opened of which others compute a part."""
     numbering = Numbering()
-    numbering.add(primitive for node in opened for primitive in node.primitives)
+    numbering.add(primitive for node in nodes for primitive in node.primitives)
+    makers: dict[Hashable, set[Node]] = {}
+    for node in nodes:
+        for inner in (p for p in node.primitives if p.outputs and p.op not in VIEWS):
+            makers.setdefault(numbering.number(inner.outputs[0]), set()).add(node)
+
+    def is_shared(node: Node) -> bool:
+        return any(len(makers.get(numbering.number(p.outputs[0]), ())) > 1 for p in node.primitives[:-1])
+
+    opened = ([*node.primitives] if node.op in ROWS and is_shared(node) else [node] for node in nodes)
+    return [part for parts in opened for part in parts], numbering
+
+
+def _origins(opened: Iterable[Node], numbering: Numbering) -> tuple[dict[Value, Value], set[Node]]:
+    """What results of changes of shape are changed from, what is computed again is at first; and the nodes of these."""
     first: dict[Hashable, Value] = {}
     found: dict[Value, Value] = {}
     repeated: set[Node] = set()
