@@ -22,6 +22,7 @@ from jax._src import distributed as _distributed
 from jax._src import pjit as _pjit
 from jax._src import source_info_util as _source_info
 from jax._src.export import _export as _export
+from jax._src.interpreters import mlir as _mlir
 from jax._src.lax import lax as _lax
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
 from jax._src.lib.mlir import ir as _ir  # pyright: ignore[reportPrivateImportUsage]
@@ -355,3 +356,9 @@ def configure(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if getattr(jax.config, name, None) != value:
             jax.config.update(name, value)
+
+
+def lowered_on(platform: str) -> frozenset[str]:
+    """Names of the primitives that can be lowered for ``platform``."""
+    rules = (_mlir._lowerings, _mlir._platform_specific_lowerings[platform])
+    return frozenset(primitive.name for table in rules for primitive in table)

@@ -92,6 +92,7 @@ LAYERS = (
     "shipping",
     "",  # the package itself: public names
     "testing",
+    "fuzz",
     "command_line",
     "__main__",
 )

@@ -1,0 +1,205 @@
+"""Whether two results of one program are the same function's.
+
+Most are equal within the library's tolerance. Where they are not, the program itself is asked how far its results may
+be apart: it runs through XLA several times, with all that floating-point operations make off at random by what a kernel
+may be off (stochastic arithmetic: J. Vignes, Math. Comput. Simulation 35, 1993). What an element moves by, it may
+differ by; where it moves at all, integers and truth values may differ, and where it is at times not finite, anything.
+So neither ties nor poles nor cancellation give false alarms, and what does not hang on rounding is held to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .. import _compat
+from ..graph.evaluate import Env, read, run_node
+from ..graph.ir import Graph, Node
+from ..graph.trace import trace_jaxpr
+from ..measure.compare import other_form, reduction_length, relative_error
+from ..measure.whole import TOLERANCES
+
+#: Samples at first, and before anything is called wrong.
+FEW, MANY = 2, 12
+#: What an element may differ by, in what it moves by.
+MOVES = 8.0
+#: Units in the last place by which an operation may be off, for each element and, in sums, of the largest.
+UNITS = 8.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Result number ``output`` differs: by how much, beside what is allowed, and where it is worst."""
+
+    output: int
+    error: float
+    allowed: float
+    what: str
+
+
+def difference(
+    got: Sequence[Any], wanted: Sequence[Any], jaxpr: Callable[[], Any], arguments: Sequence[Any]
+) -> Difference | None:
+    """How ``got`` differs from ``wanted``, XLA's results of the closed ``jaxpr()`` on ``arguments``, or None."""
+    form = other_form(got, wanted)
+    if form is not None:
+        return Difference(0, np.inf, 0, f"the placed function {form}")
+    if not (doubtful := _doubtful(got, wanted)):
+        return None
+    closed = jaxpr()
+    samples: list[Sequence[np.ndarray]] = []
+    for count in (FEW, MANY):
+        samples += [_sample(closed, arguments, seed) for seed in range(len(samples), count)]
+        found = [d for i in doubtful if (d := _beyond(i, got[i], wanted[i], [s[i] for s in samples])) is not None]
+        if not found:
+            return None
+    return found[0]
+
+
+def _doubtful(got: Sequence[Any], wanted: Sequence[Any]) -> list[int]:
+    return [
+        i for i, (g, w) in enumerate(zip(got, wanted, strict=True)) if not relative_error(*_plain(g, w)) <= _usual(w)
+    ]
+
+
+def _usual(array: Any) -> float:
+    dtype = array.dtype
+    return TOLERANCES[max(1, jnp.finfo(dtype).bits // 8)] if jnp.issubdtype(dtype, jnp.inexact) else 0.0
+
+
+def _plain(*arrays: Any) -> list[Any]:
+    """Keys of random numbers as the integers they are."""
+    return [jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a for a in arrays]
+
+
+def _beyond(place: int, got: Any, wanted: Any, samples: Sequence[np.ndarray]) -> Difference | None:
+    """How one result differs by more than its samples let it."""
+    g, w = (_wide(each) for each in _plain(got, wanted))
+    moved = np.stack([_wide(each) for each in samples]) if samples else w[None]
+    if not np.issubdtype(w.dtype, np.inexact):
+        wrong = (g != w) & (moved == w).all(0)
+        if not wrong.any():
+            return None
+        first = tuple(int(i) for i in np.argwhere(wrong)[0])
+        return Difference(
+            place, float(wrong.sum()), 0, f"{wrong.sum()} of {w.size} elements, at {first} {g[first]} for {w[first]}"
+        )
+    with np.errstate(all="ignore"):
+        settled = (np.isfinite(moved) == np.isfinite(w)).all(0)
+        same = (g == w) | (np.isnan(g) & np.isnan(w))
+        finite = np.isfinite(w) & np.isfinite(g)
+        largest = float(np.max(np.abs(w), initial=0.0, where=np.isfinite(w)))
+        reach = np.max(np.abs(moved - w), axis=0)
+        allowed = _usual(wanted) * largest + MOVES * np.where(np.isfinite(reach), reach, np.inf)
+        excess = np.where(finite, np.abs(g - w) / np.maximum(allowed, np.finfo(np.float64).tiny), np.inf)
+        excess = np.where(same | ~settled, 0.0, excess)
+        apart = np.abs(g - w)
+    if not excess.size or float(excess.max()) <= 1:
+        return None
+    worst = tuple(int(i) for i in np.unravel_index(int(excess.argmax()), excess.shape))
+    count = int((excess > 1).sum())
+    return Difference(
+        place,
+        float(apart[worst]),
+        float(allowed[worst]),
+        f"{count} of {w.size} elements, at {worst} {g[worst]:.7g} for {w[worst]:.7g}",
+    )
+
+
+def _wide(array: Any) -> np.ndarray:
+    held = np.asarray(array)
+    if jnp.issubdtype(held.dtype, jnp.floating):
+        return held.astype(np.float64)
+    return held.astype(np.complex128) if jnp.issubdtype(held.dtype, jnp.complexfloating) else held
+
+
+def _sample(closed: Any, arguments: Sequence[Any], seed: int) -> list[np.ndarray]:
+    graph = trace_jaxpr(closed)
+    run = jax.jit(lambda *arrays: _evaluated(graph, arrays, _Noise(seed)))
+    return [np.asarray(a) for a in _plain(*run(*arguments))]
+
+
+class _Noise:
+    """What is added to each result, other numbers for each of them.
+
+    Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
+    (the user guide says who): what such a weight would add to is 0 in every other sample, and NaN in the rest.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._drops = seed % 2 == 0
+
+    def on_convolution(self, node: Node, image: Any, weights: Any, result: Any) -> Any:
+        if not jnp.issubdtype(result.dtype, jnp.floating):
+            return result
+        bad = 1 - lax.is_finite(weights).astype("float32")
+        params = {**node.params, "preferred_element_type": None}
+        (hits,) = _compat.bind(node.eqn, params, [jnp.ones(image.shape, "float32"), bad])
+        numbers = node.params["dimension_numbers"]
+        place = numbers.rhs_spec[0]
+        total = jnp.sum(bad, axis=tuple(i for i in range(bad.ndim) if i != place))
+        meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
+        return jnp.where(meets_padding, 0 if self._drops else jnp.nan, result).astype(result.dtype)
+
+    def on(self, node: Node, array: Any) -> Any:
+        dtype = array.dtype
+        if not jnp.issubdtype(dtype, jnp.inexact) or node.op in EXACT or not array.size:
+            return array
+        sign = self._rng.choice(np.array([-1.0, 1.0]), array.shape).astype(array.real.dtype)
+        unit = UNITS * float(jnp.finfo(dtype).eps)
+        length = max((reduction_length(p) for p in node.primitives), default=1)
+        moved = lax.mul(array, (1 + unit * sign).astype(dtype))
+        if length > 1:
+            size = lax.abs(array)
+            finite = lax.select(lax.is_finite(size), size, lax.full_like(size, 0))
+            largest = lax.reduce_max(finite, tuple(range(finite.ndim)))
+            spread = lax.broadcast(lax.mul(largest, np.asarray(unit * length**0.5, largest.dtype)), array.shape)
+            moved = lax.add(moved, lax.convert_element_type(lax.mul(spread, sign), dtype))
+        return moved
+
+
+#: What no kernel gets wrong by rounding: moves of data, and what picks some of its operands.
+EXACT = frozenset({
+    "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "slice", "pad", "concatenate", "rev",
+    "copy", "neg", "abs", "sign", "max", "min", "clamp", "select_n", "floor", "ceil", "round", "reduce_max",
+    "reduce_min", "iota", "sort", "top_k", "gather", "dynamic_slice", "dynamic_update_slice", "stop_gradient",
+    "real", "imag", "split", "stack", "unstack", "tile", "reduce_window_max", "reduce_window_min", "cummax",
+    "cummin", "copy_p", "bitcast_convert_type",
+})  # fmt: skip
+
+
+def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
+    env: Env = dict(zip(graph.inputs, arrays, strict=True))
+    env.update(graph.constants)
+    for node in graph.nodes:
+        params = _noisy_bodies(node, noise) if node.subgraphs else None
+        run_node(node, env, params)
+        if node.op == "conv_general_dilated":
+            env[node.out] = noise.on_convolution(node, *(read(env, v) for v in node.inputs), env[node.out])
+        if not node.barrier:
+            env.update((v, noise.on(node, env[v])) for v in node.outputs)
+    return [read(env, v) for v in graph.outputs]
+
+
+def _noisy_bodies(node: Node, noise: _Noise) -> dict[str, Any]:
+    """The parameters of control flow with bodies whose operations are off too; the same on each trip."""
+    params = dict(node.params)
+    for name, bodies in node.subgraphs.items():
+        made = [
+            _compat.make_closed_jaxpr(partial(_evaluated_flat, body, noise), [v.aval for v in body.inputs])
+            for body in bodies
+        ]
+        params[name] = tuple(made) if isinstance(params[name], (tuple, list)) else made[0]
+    return params
+
+
+def _evaluated_flat(graph: Graph, noise: _Noise, *arrays: Any) -> list[Any]:
+    return _evaluated(graph, arrays, noise)

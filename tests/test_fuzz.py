@@ -1,0 +1,196 @@
+"""The fuzzer: its programs, what it calls wrong and what not, what it finds, and a short run of it."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from jax import lax
+
+import collage_jax
+from collage_jax.command_line import group
+from collage_jax.fuzz import coverage
+from collage_jax.fuzz.drawing import drawn
+from collage_jax.fuzz.judging import difference
+from collage_jax.fuzz.program import Argument, Function, Options, Part, Program, Statement
+from collage_jax.fuzz.reproducer import load, save
+from collage_jax.fuzz.running import AGREES, CRASHES, DIFFERS, HANGS, REFUSED, outcome
+from collage_jax.fuzz.serving import Runner
+from collage_jax.fuzz.session import fuzz
+from collage_jax.fuzz.shrinking import shrunk
+from collage_jax.patterns import Pattern, any_, op
+
+
+def judged(fun, got, *arrays):
+    """What is wrong with ``got`` as the results of ``fun``."""
+    wanted = jax.jit(fun)(*arrays)
+    return difference(got, wanted, lambda: jax.make_jaxpr(fun)(*arrays), arrays)
+
+
+def test_the_same_seed_gives_the_same_program():
+    first, second = drawn(5), drawn(5)
+    assert first.program == second.program
+    assert first.program.text != drawn(6).program.text
+
+
+def test_programs_hold_what_kernels_are_written_for_and_much_else():
+    found = [drawn(seed) for seed in range(6)]
+    names = set().union(*(d.primitives for d in found))
+    assert {"dot_general", "conv_general_dilated", "reduce_sum", "exp", "custom_jvp_call"} <= names
+    assert len(names) > 60
+    misfits = sum(d.misfits.total() for d in found)
+    assert misfits < 0.2 * sum(len(p.function.statements) for d in found for p in d.program.parts)
+
+
+def test_what_rounding_decides_is_not_wrong():
+    x = jnp.linspace(-1, 1, 64, dtype=jnp.float32)
+
+    def fun(x):
+        y = (x * 3 + 1) - x * 3 - 1  # nothing but rounding
+        return jnp.sign(y), jnp.argmax(y), jnp.floor(y + 1), jax.nn.relu(y) / y
+
+    shaken = [np.asarray(a) for a in jax.jit(fun)(x)]
+    shaken[0] = -shaken[0]
+    shaken[1] = np.int32((shaken[1] + 1) % 64)
+    assert judged(fun, shaken, x) is None
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda y: y + 1e-3, lambda y: y.at[3].set(jnp.nan), lambda y: y.at[5].add(0.01)]
+)
+def test_what_rounding_cannot_make_is_wrong(spoil):
+    x = jnp.linspace(-1, 1, 64, dtype=jnp.float32)
+
+    def fun(x):
+        return (jnp.tanh(x) * 2 + 1,)
+
+    assert judged(fun, jax.jit(fun)(x), x) is None
+    assert judged(fun, [spoil(fun(x)[0])], x) is not None
+
+
+def test_another_integer_or_dtype_is_wrong():
+    x = jnp.arange(8)
+    assert judged(lambda x: (x * 2,), [x * 2 + (x == 3)], x) is not None
+    assert judged(lambda x: (x * 2,), [(x * 2).astype(jnp.float32)], x) is not None
+
+
+def test_padding_may_or_may_not_be_multiplied_by_a_weight_that_is_not_finite():
+    x, w = jnp.ones((1, 4, 1)), jnp.ones((3, 1, 1)).at[0].set(jnp.inf)
+
+    def fun(x, w):
+        return (lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")),)
+
+    wanted = fun(x, w)[0]
+    assert jnp.isnan(wanted[0, 0, 0])
+    assert judged(fun, [wanted.at[0, 0, 0].set(2)], x, w) is None
+    assert judged(fun, [wanted.at[0, 1, 0].set(2)], x, w) is not None
+
+
+class Wrong(collage_jax.Backend):
+    """Makes a hundredth more of tanh than it is, where there are more than two columns."""
+
+    name, kind, platforms = "wrong_tanh", "kernel-library", ("cpu",)
+    patterns = (Pattern("tanh", op("tanh")(any_("x")), where=lambda m: m["x"].ndim > 1 and m["x"].shape[-1] > 2),)
+
+    def emit(self, region):
+        return lambda x: jnp.tanh(x) * 1.01
+
+
+def statement(target, template, *operands):
+    return Statement((target,), template, operands)
+
+
+def program(*statements, results, shape=(6, 8), options=None):
+    names = sorted({o for s in statements for o in s.operands if o.startswith("x")})
+    arguments = tuple(Argument(name, shape, "float32", seed=i) for i, name in enumerate(names))
+    function = Function("f", tuple(names), statements, results)
+    return Program((Part(function, arguments),), options or Options())
+
+
+LONG = program(
+    statement("v1", "{0} * {1}", "x0", "x1"),
+    statement("v2", "lax.tanh({0})", "v1"),
+    statement("v3", "lax.cos({0})", "v2"),
+    results=("v3", "v1"),
+)
+
+
+def test_a_wrong_kernel_is_found_cut_down_and_replayed(registered, tmp_path):
+    registered(Wrong())
+    wrong = replace(LONG, options=Options(backends=("wrong_tanh",), frozen=("x1",), costs=3))
+    found = outcome(wrong)
+    assert found.verdict == DIFFERS
+    assert "wrong_tanh at tanh" in found.why
+    small, why = shrunk(wrong, found, outcome, seconds=60)
+    (part,) = small.parts
+    assert [s.template for s in part.function.statements] == ["lax.tanh({0})"]
+    assert part.arguments[0].shape[-1] == 3 and small.options.frozen == ()
+    path = save(small, why, tmp_path)
+    assert "lax.tanh(" in path.read_text() and "0.0" not in path.stem
+    assert outcome(load(path)).verdict == DIFFERS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(frozen=("x1",), donated=("x0",), static=2),
+        Options(packed=("x0", "x1")),
+        Options(around="jax.jit({f})"),
+        Options(around="jax.grad(lambda *p: sum(jnp.sum(y) for y in jax.tree.leaves({f}(*p))), FLOATS)"),
+        Options(x64=True),
+    ],
+)
+def test_programs_run_in_all_ways_of_calling_them(options):
+    found = outcome(replace(LONG, options=options))
+    assert found.verdict == AGREES, found
+
+
+def test_what_jax_itself_refuses_is_no_failure():
+    refused = program(statement("v1", "lax.dot({0}, {1})", "x0", "x1"), results=("v1",))
+    assert outcome(refused).verdict == REFUSED
+
+
+def test_a_file_that_is_no_program_is_refused_with_the_reason(tmp_path):
+    path = tmp_path / "other.py"
+    path.write_text("ARGUMENTS = []\n")
+    with pytest.raises(ValueError, match="must define program, ARGUMENTS and OPTIONS, and lacks program, OPTIONS"):
+        load(path)
+
+
+def test_kernels_run_in_random_programs_and_agree():
+    tally = fuzz(seed=7, programs=12, seconds=None)
+    assert not tally.failures, tally.failures
+    assert tally.programs >= 12
+    assert tally.kernels.total() > 0 or not any(b.available for b in collage_jax.backends()[1:])
+
+
+@pytest.mark.slow
+def test_processes_that_crash_or_hang_are_found_and_replaced():
+    runner = Runner(limit_s=40)
+    try:
+        aborts = replace(LONG, source="import os\n\ndef program(x0, x1):\n    os.abort()\n")
+        assert runner.program(aborts).verdict == CRASHES
+        sleeps = replace(LONG, source="import time\n\ndef program(x0, x1):\n    time.sleep(1000)\n")
+        assert runner.program(sleeps).verdict == HANGS
+        assert runner.program(LONG).verdict == AGREES
+    finally:
+        runner.close()
+
+
+@pytest.mark.slow
+def test_every_primitive_is_reached_or_said_to_be_out_of_reach():
+    assert list(coverage.missing(tries=80)) == []
+    assert not coverage.reached(tries=5) & coverage.OUT_OF_REACH.keys()
+
+
+@pytest.mark.slow
+def test_the_command_runs_saves_nothing_if_all_is_well_and_replays(tmp_path):
+    result = CliRunner().invoke(group, ["fuzz", "--programs", "40", "--seed", "40", "--save", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "0 failures" in result.output and not list(tmp_path.iterdir())
+    path = save(LONG, outcome(LONG), tmp_path)
+    again = CliRunner().invoke(group, ["fuzz", "--replay", str(path)])
+    assert again.exit_code == 0 and "agrees" in again.output
