@@ -91,7 +91,8 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
                 tasks.append(_node_task(node, placed_params(plan, node, backends)))
         times: Times | None = [] if timed else None
         run_tasks(tasks, env, [v for v in outputs if not isinstance(v, Constant)], times)
-        results = [v.val if isinstance(v, Constant) else env[v] for v in outputs]
+        # Kernels know nothing of weak types, which decide what a caller's next operation gives.
+        results = [v.val if isinstance(v, Constant) else _compat.with_aval(env[v], v.aval) for v in outputs]
         if times is None:
             return results
         # The arrays as they are: to XLA each element that it takes out is a kernel to compile.

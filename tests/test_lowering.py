@@ -84,6 +84,15 @@ def test_a_lone_result_may_come_without_a_tuple():
     assert_same(got, [np.sin(X) + 1])
 
 
+def test_results_are_as_weakly_typed_as_jaxs():
+    class Strong(Fake):
+        def emit(self, region):
+            return lambda x: jnp.sin(jnp.asarray(x, jnp.float32))
+
+    (got,), _ = run_placed(jnp.sin, (0.5,), (), everything, Strong())
+    assert got.weak_type and jax.jit(jnp.sin)(0.5).weak_type
+
+
 def test_a_kernel_with_a_result_too_few_is_an_error():
     backend = Fake(change=lambda kernel: lambda *arrays: kernel(*arrays)[:1])
     with pytest.raises(ValueError, match="zip"):

@@ -183,7 +183,8 @@ def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
         params = _noisy_bodies(node, noise) if node.subgraphs else None
         run_node(node, env, params)
         if node.op == "conv_general_dilated":
-            env[node.out] = noise.on_convolution(node, *(read(env, v) for v in node.inputs), env[node.out])
+            image, weights = (read(env, v) for v in node.inputs)
+            env[node.out] = noise.on_convolution(node, image, weights, env[node.out])
         if not node.barrier:
             env.update((v, noise.on(node, env[v])) for v in node.outputs)
     return [read(env, v) for v in graph.outputs]
