@@ -8,8 +8,10 @@ import sys
 import pytest
 
 import collage_jax
+from collage_jax import PlacedRegion, Placement, jit
 from collage_jax.backends import registry
 from collage_jax.command_line import main
+from collage_jax.command_line import target as target_module
 from collage_jax.config import config
 from collage_jax.costs import CostKey, Measured
 from collage_jax.database import Database, export_json
@@ -57,6 +59,75 @@ def test_doctor_says_why_a_backend_is_missing(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     main(["doctor"])
     assert "not available: gone: pip install it" in capsys.readouterr().out
+
+
+def test_doctor_tells_switches_threads_and_what_is_kept(kept, capsys, monkeypatch):
+    kept.put(key(), Measured(3.0, 0.1, 15))
+    monkeypatch.setattr(config, "disable_backends", ["onednn"])
+    monkeypatch.setattr(config, "deterministic", True)
+    main(["doctor", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["switched off"] == ["backend onednn", "whatever is not deterministic"]
+    assert told["threads"]["processors"] >= 1
+    assert "1 costs, 0 decisions" in told["kept"]
+    states = {backend["name"]: backend for backend in told["backends"]}
+    assert states["onednn"]["unavailable"] == "switched off by `disable_backends`"
+    assert states["xla"]["deterministic"]
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_doctor_fits_a_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    main(["doctor"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= max(columns, 60)
+
+
+def test_explain_and_bench_print_json_alone(target, capsys):
+    main(["explain", target, "--backend", "xla", "--json"])
+    assert json.loads(capsys.readouterr().out)["kind"] == "collage_jax placement"
+    main(["bench", target, "--backend", "xla", "--rounds", "3", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told["rounds"] == 3
+    low, median, high = told["ms"]["jax.jit"]
+    assert 0 < low <= median <= high
+
+
+def test_a_table_leaves_shapes_out_where_there_is_no_room(monkeypatch):
+    placement = Placement((PlacedRegion("mine", ("dot_general",), "dot", Measured(3.0), {}, "in -> out", key="abc"),))
+    assert "in -> out" in str(placement)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert "in -> out" not in str(placement)
+    assert max(map(len, str(placement).splitlines())) <= 80
+
+
+def test_tune_for_the_deterministic_mode_uses_backends_that_promise_bits(target, monkeypatch, registered):
+    class Any(collage_jax.Backend):
+        name = "any_bits"
+
+        def emit(self, region):
+            raise NotImplementedError
+
+    registered(Any())
+    asked = {}
+    monkeypatch.setattr(target_module, "jit", lambda function, **options: asked.update(options) or jit(function))
+    monkeypatch.setattr(config, "tune", "off")
+    main(["tune", target, "--deterministic", "--disable-region", "softmax"])
+    assert "any_bits" in asked["disable_backends"]
+    assert "xla" not in asked["disable_backends"]
+    assert asked["disable_regions"] == ("softmax",)
+
+
+def test_an_interrupt_ends_with_the_code_of_shells(target, monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(target_module, "jit", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["explain", target])
+    assert ended.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_tune_keeps_what_it_decides_and_saves_the_placement(target, tmp_path, capsys):

@@ -325,7 +325,7 @@ BACKENDS = [
         lambda at: collage_jax.unregister_callback_kernel("no"),
         "no kernel is called",
         "'no'",
-        "give the name of one that is registered",
+        "there are: none",
     ),
     Bad(
         "CUDA: no grid",

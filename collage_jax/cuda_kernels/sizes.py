@@ -37,8 +37,8 @@ class Sizes:
 
     def __post_init__(self) -> None:
         for what, given in (("grid", self.grid), ("block", self.block)):
-            if not callable(given):
-                _three(what, given)
+            if not callable(given) and min(_three(what, given)) < 1:
+                raise ValueError(f"`{what}` must hold sizes of at least 1, got {given!r}; leave out what is not needed")
         if not callable(self.shared):
             _whole("shared", self.shared)
         if not callable(self.scalars):
@@ -57,8 +57,6 @@ def _three(what: str, given: Any) -> tuple[int, int, int]:
     if not 1 <= len(sizes) <= 3:
         raise TypeError(f"a {what} has one to three sizes, got {given!r}; write (x, y, z)")
     x, y, z = (*(_whole(what, size) for size in sizes), 1, 1)[:3]
-    if min(x, y, z) < 1:
-        raise ValueError(f"`{what}` must hold sizes of at least 1, got {given!r}; leave out what is not needed")
     return x, y, z
 
 

@@ -132,7 +132,7 @@ def unregister(name: str) -> None:
         if all(k.name != name for k in _kernels):
             there = ", ".join(k.name for k in _kernels) or "none"
             near = did_you_mean(name, (k.name for k in _kernels))
-            raise ValueError(f"no kernel is called {name!r}; give the name of one that is registered: {there}{near}")
+            raise ValueError(f"no kernel is called {name!r}; there are: {there}{near}")
         _kernels = tuple(k for k in _kernels if k.name != name)
 
 

@@ -14,7 +14,7 @@ from typing import IO
 import jax
 
 from .. import watch
-from ..config import config
+from ..config import config, unknown_variables
 from .channel import Channel
 
 
@@ -79,7 +79,8 @@ def _environment() -> dict[str, str]:
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
     added = {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "COLLAGE_JAX_WORKER_PATH": path}
     ours = {"JAX_ENABLE_COMPILATION_CACHE": "false", "COLLAGE_JAX_FLUSH_L2": "on" if config.flush_l2 else "off"}
-    return {**os.environ, **added, **ours}
+    unknown = unknown_variables()  # they were warned of once
+    return {**{n: value for n, value in os.environ.items() if n not in unknown}, **added, **ours}
 
 
 def _has_file(stream: object) -> bool:
