@@ -3,10 +3,14 @@
 oneDNN: headers and library come from ``ONEDNN_ROOT`` if that is set, else from the ``onednn-devel-cpu-gomp`` wheel.
 The XLA FFI headers come from the jaxlib that the build requirements pin, the oldest one supported: newer runtimes
 accept older handlers, not the reverse.
+
+``COLLAGE_JAX_CXXFLAGS`` come after all other options of the compiler, as a sanitizer needs them;
+``COLLAGE_JAX_EXTENSIONS`` names those to build, as in ``"kernels program"``, if not all are wanted.
 """
 
 import os
 import platform
+import shlex
 import site
 import sys
 import sysconfig
@@ -166,8 +170,9 @@ class BuildOrSkip(build_ext):
         def compile_as_needed(obj, src, ext, cc_args, extra_postargs, pp_opts) -> None:
             # What shows things to Python is templates for the most part, and slow to optimise for nothing.
             quickly = [] if optimised(src) else ["-O1"]
-            compile_one(obj, src, ext, cc_args, [*extra_postargs, *quickly], pp_opts)
+            compile_one(obj, src, ext, cc_args, [*extra_postargs, *quickly, *more], pp_opts)
 
+        more = shlex.split(os.environ.get("COLLAGE_JAX_CXXFLAGS", ""))
         self.compiler._compile = compile_as_needed
         super().build_extensions()
 
@@ -180,7 +185,9 @@ class BuildOrSkip(build_ext):
 
 def extensions() -> list[Extension]:
     found = []
-    for make in (onednn, kernels, program, callback, openvino, entry, no_driver, cublas, cuda, cudnn, trampoline):
+    every = (onednn, kernels, program, callback, openvino, entry, no_driver, cublas, cuda, cudnn, trampoline)
+    wanted = os.environ.get("COLLAGE_JAX_EXTENSIONS", " ".join(make.__name__ for make in every)).split()
+    for make in (make for make in every if make.__name__ in wanted):
         try:
             found.append(make())
         except (Missing, ImportError) as reason:

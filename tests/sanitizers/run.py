@@ -1,0 +1,197 @@
+"""Builds the native code with a sanitizer and runs the tests that enter it.
+
+    python tests/sanitizers/run.py address|undefined|thread|leak [--build-only] [arguments of pytest]
+
+``address`` finds accesses out of bounds or after a release, and undefined behaviour; ``undefined`` the latter alone,
+faster; ``thread`` finds data races; ``leak`` memory that nothing points to at the end. Takes GCC with its runtimes, and
+oneDNN's headers for the extension for oneDNN (``pip install onednn-devel-cpu-gomp==2023.2.0`` or ``ONEDNN_ROOT``).
+Reports go to ``build/sanitizers/<mode>/reports/<process>`` and, each once, to the end of the output; then the status is
+1. Building takes minutes for each sanitizer, and the tests some ten times as long as without.
+
+Python, jaxlib and oneDNN are not instrumented. What that costs: memory that XLA divides among values by itself is one
+block to the sanitizer, so overruns are found at arguments and results of whole programs and in our own scratch memory;
+order that XLA makes between threads is not seen, so csrc/ffi_state.h tells the thread sanitizer of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+#: Tests whose point is native code: every kernel on odd shapes, plans of random text, many threads, Python functions.
+TESTS = (
+    *("attention", "callback", "conv_gradients", "entry", "grouped", "in_place", "joining", "native_texts"),
+    *("narrow_conv", "onednn_native", "pool_gradient", "rowwise", "sgemm", "spread", "threads", "weights_gradient"),
+    *("winograd", "gpu_cublas", "gpu_cuda"),
+)
+
+#: Of those, what starts compilers or processes that a preloaded sanitizer breaks or slows for nothing.
+LEFT_OUT = "not another_process and not compilation_cache"
+
+#: Only what has one of our extensions in its stack counts: others are not instrumented, and their memory is not ours.
+OURS = re.compile(r"collage_jax/_\w+\.[\w.-]*so|csrc/\w+")
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A sanitizer: what the compiler is told, which runtimes are loaded first, and their options."""
+
+    flags: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    options: dict[str, str]
+    build: str = ""  # of another mode
+
+
+_LINES = "-g1", "-fno-omit-frame-pointer"
+_UNDEFINED = "print_stacktrace=1"
+# Null for what cannot be had, as without a sanitizer: plans ask for absurd sizes in tests. jaxlib and Python have
+# symbols twice and operators of their own. Python keeps much to its end, so that leaks are looked for apart.
+_ADDRESS = "detect_leaks=0:detect_odr_violation=0:alloc_dealloc_mismatch=0:allocator_may_return_null=1"
+_PRELOADED = "libasan.so", "libubsan.so", "libstdc++.so.6"
+
+MODES = {
+    "address": Mode(
+        ("-O1", *_LINES, "-fsanitize=address,undefined"),
+        _PRELOADED,
+        {"ASAN_OPTIONS": _ADDRESS, "UBSAN_OPTIONS": _UNDEFINED},
+    ),
+    "undefined": Mode(
+        ("-O1", *_LINES, "-fsanitize=undefined,float-cast-overflow"), ("libubsan.so",), {"UBSAN_OPTIONS": _UNDEFINED}
+    ),
+    "thread": Mode(
+        ("-O1", *_LINES, "-fsanitize=thread"),
+        ("libtsan.so", "libstdc++.so.6"),
+        {"TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:history_size=4:exitcode=0:report_signal_unsafe=0"},
+    ),
+    "leak": Mode(
+        (),
+        _PRELOADED,
+        {
+            "ASAN_OPTIONS": _ADDRESS.replace("detect_leaks=0", "detect_leaks=1")
+            + ":exitcode=0:fast_unwind_on_malloc=0",
+            "LSAN_OPTIONS": "max_leaks=0:report_objects=0:print_suppressions=0",
+            "UBSAN_OPTIONS": _UNDEFINED,
+            "PYTHONMALLOC": "malloc",
+        },
+        build="address",
+    ),
+}
+
+
+def why_not(name: str) -> str | None:
+    """Why this machine has not got the sanitizer ``name``; None if it has."""
+    if shutil.which("g++") is None:
+        return "there is no g++"
+    missing = [each for each in MODES[name].runtimes if _runtime(each) is None]
+    return f"g++ comes without {', '.join(missing)}" if missing else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=MODES)
+    parser.add_argument("--build-only", action="store_true")
+    chosen, given = parser.parse_known_args()
+    if (missing := why_not(chosen.mode)) is not None:
+        parser.error(missing)
+    package = build(chosen.mode)
+    if chosen.build_only:
+        return 0
+    status, reports = run(chosen.mode, package, given or default_tests())
+    sys.stdout.writelines(f"{report}\n\n" for report in reports)
+    sys.stdout.write(f"{chosen.mode}: pytest's status {status}, {len(reports)} reports\n")
+    return 1 if status or reports else 0
+
+
+def default_tests() -> list[str]:
+    """The arguments of pytest that run what enters native code."""
+    return [str(ROOT / f"tests/test_{name}.py") for name in TESTS] + ["-k", LEFT_OUT]
+
+
+def build(name: str, *extensions: str) -> Path:
+    """A folder with the package as it is, and its extensions, or those named, built for the sanitizer ``name``."""
+    mode = MODES[name]
+    if mode.build:
+        return build(mode.build, *extensions)
+    folder = ROOT / "build/sanitizers" / name
+    package = folder / "lib/collage_jax"
+    flags = " ".join(mode.flags)
+    link = [flag for flag in mode.flags if flag.startswith("-fsanitize")]
+    if name == "thread":
+        link += _edges(folder)
+    environment = os.environ | {"COLLAGE_JAX_CXXFLAGS": flags, "LDFLAGS": " ".join(link)}
+    if extensions:
+        environment["COLLAGE_JAX_EXTENSIONS"] = " ".join(extensions)
+    places = f"--build-lib={folder / 'lib'}", f"--build-temp={folder / 'objects'}"
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", *places], cwd=ROOT, env=environment, check=True, text=True
+    )
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(ROOT / "collage_jax", package, ignore=ignored, dirs_exist_ok=True)
+    return folder / "lib"
+
+
+def _edges(folder: Path) -> list[str]:
+    """What links an extension such that the thread sanitizer knows what OpenMP orders."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / "openmp_edges.o"
+    command = ["g++", "-std=c++17", "-O1", "-g1", "-fPIC", "-c", str(HERE / "openmp_edges.cc"), "-o", str(made)]
+    subprocess.run(command, check=True)
+    return [*(f"-Wl,--wrap=GOMP_{name}" for name in ("parallel", "barrier", "loop_end")), str(made)]
+
+
+def run(name: str, lib: Path, arguments: list[str]) -> tuple[int, list[str]]:
+    """pytest's status with ``arguments``, and what the sanitizer found in our code, each once."""
+    reports = ROOT / "build/sanitizers" / name / "reports" / str(os.getpid())
+    # -P: not from this folder, where the package is not instrumented.
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    if name == "thread":  # its shadow memory has fixed places
+        command = ["setarch", "-R", *command]
+    status = subprocess.run(command, cwd=ROOT, env=environment(name, reports, lib)).returncode
+    return status, sorted(set(found(reports)))
+
+
+def environment(name: str, reports: Path, lib: Path) -> dict[str, str]:
+    """What a process with the sanitizer ``name`` gets: its ``reports`` go to that folder, emptied now."""
+    shutil.rmtree(reports, ignore_errors=True)
+    reports.mkdir(parents=True)
+    log = f":log_path={reports / 'report'}"
+    mode = MODES[name]
+    return os.environ | {
+        **{
+            variable: value + (log if variable.endswith("_OPTIONS") else "") for variable, value in mode.options.items()
+        },
+        "LD_PRELOAD": ":".join(str(_runtime(each)) for each in mode.runtimes),
+        "PYTHONPATH": str(lib),
+        "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "brief"),
+        "OMP_NUM_THREADS": "4",  # more than there are cores, for odd divisions of work
+    }
+
+
+def found(folder: Path) -> Iterator[str]:
+    """What stands in the sanitizer's files there and has our code in it, without what differs from run to run."""
+    for file in sorted(folder.glob("report.*")):
+        text = file.read_text(encoding="utf8", errors="replace")
+        for report in re.split(r"(?m)^(?:={10,}|-{10,})$|(?=^\S+: runtime error:)|\n\n(?=(?:Ind|D)irect leak)", text):
+            if OURS.search(report):
+                yield re.sub(r"0x[0-9a-f]+|==\d+==|\(pid=\d+\)|\bT\d+\b", "", report).strip()
+
+
+def _runtime(name: str) -> Path | None:
+    """Where GCC keeps the library ``name``."""
+    done = subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    path = Path(done.stdout.strip())
+    return path.resolve() if path.is_absolute() and path.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

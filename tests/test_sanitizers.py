@@ -1,0 +1,50 @@
+"""The sanitizers of tests/sanitizers find what they are for, and nothing in a few tests of every kernel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent / "sanitizers"))
+
+import run as sanitizers
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def needs():
+    pytest.importorskip("pybind11", reason="pybind11 is not installed")
+    if (missing := sanitizers.why_not("address")) is not None:
+        pytest.skip(missing)
+
+
+FAULTS = {
+    "address": ("int* a = new int[4]; a[n] = 1; delete[] a;", "heap-buffer-overflow"),
+    "undefined": ("volatile int big = 2147483647; big = big + n;", "signed integer overflow"),
+}
+
+
+@pytest.mark.parametrize("mode", FAULTS)
+def test_a_fault_is_reported_with_its_place(mode, tmp_path):
+    """In a library that Python loads, as it does ours."""
+    body, wanted = FAULTS[mode]
+    (tmp_path / "csrc").mkdir()
+    source, library = tmp_path / "csrc/faulty.cc", tmp_path / "faulty.so"
+    source.write_text(f'extern "C" void Fault(int n) {{ {body} }}\n', encoding="utf8")
+    flags = [*sanitizers.MODES[mode].flags, "-shared", "-fPIC"]
+    subprocess.run(["g++", *flags, "csrc/faulty.cc", "-o", str(library)], cwd=tmp_path, check=True)
+    program = f"import ctypes; ctypes.CDLL({str(library)!r}).Fault(4)"
+    environment = sanitizers.environment(mode, tmp_path / "reports", tmp_path)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    (report,) = sanitizers.found(tmp_path / "reports")
+    assert wanted in report and "csrc/faulty.cc" in report
+
+
+def test_kernels_on_texts_of_all_kinds_keep_to_their_arrays():
+    package = sanitizers.build("address", "kernels", "program")
+    status, reports = sanitizers.run("address", package, [str(sanitizers.ROOT / "tests/test_native_texts.py")])
+    assert (status, reports) == (0, [])
