@@ -27,6 +27,7 @@ import collage_jax
 from collage_jax import deciding, primitive
 from collage_jax.backends import discovery, registry
 from collage_jax.candidates import XLA, find
+from collage_jax.command_line import main
 from collage_jax.config import config
 from collage_jax.costs import Measured
 from collage_jax.plan import Plan
@@ -670,3 +671,31 @@ def test_a_fresh_process_runs_the_same_kernels_also_from_the_compilation_cache(t
         done = subprocess.run(command, env=compilation_cache, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         assert (int(done.stdout.split()[0]) > 0) == (run == 1)
+
+
+# -- the command line ------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import jax.numpy as jnp
+
+def layer(w, x):
+    return {"y": jnp.tanh(x @ w["w"] + w["b"])}
+
+def make():
+    return layer, ({"w": jnp.full((4, 2), 0.5), "b": jnp.ones(2)}, jnp.ones((3, 4)))
+"""
+
+
+def test_a_file_is_made_run_and_timed_on_the_command_line(fake, tmp_path, capsys):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    path = str(tmp_path / "layer.cjx")
+    main(["export", f"{tmp_path / 'program.py'}:make", "-o", path, "--frozen", "0"])
+    assert f"Written to {path}: 0.0 MB (fake: 1 regions" in capsys.readouterr().out
+    assert collage_jax.load(path)(X)["y"].shape == (3, 2)
+    main(["run", path])
+    printed = capsys.readouterr().out
+    assert "layer, made with jax" in printed and "args[0]: float32[3,4]: called in" in printed
+    main(["run", path, "--bench", "--rounds", "3", "--json"])
+    assert json.loads(capsys.readouterr().out).keys() == {"program", "rounds", "ms", "ratio"}
+    with pytest.raises(SystemExit, match=r"collage-jax: .*program.py: must be a whole zip"):
+        main(["run", str(tmp_path / "program.py")])

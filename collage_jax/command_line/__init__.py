@@ -2,6 +2,7 @@
 
 target         a function and its arguments, named on the command line
 programs       explain, profile, tune, bench, report: what is done with a target
+files          export, run: a target as a file for other processes
 cache          what is kept of tuning: list, export, import, merge, prune, clear
 fuzz           random programs, compared with jax.jit
 doctor         devices, backends, versions, and how to get what is missing
@@ -17,6 +18,7 @@ import click
 from .. import __version__
 from .cache import cache
 from .doctor import doctor, list_backends
+from .files import FILES
 from .fuzz import fuzz
 from .programs import COMMANDS
 
@@ -32,7 +34,7 @@ def group() -> None:
     """jax.jit with a choice of kernels: see what runs where, how fast, and why."""
 
 
-for command in (doctor, list_backends, cache, fuzz, *COMMANDS):
+for command in (doctor, list_backends, cache, fuzz, *COMMANDS, *FILES):
     group.add_command(command)
 
 
@@ -42,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         group.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Abort as abort:
         interrupted = isinstance(abort.__cause__ or abort.__context__, KeyboardInterrupt)
-        click.echo(f"{PROGRAM}: aborted", err=True)
-        sys.exit(INTERRUPTED if interrupted else 1)
+        if interrupted:
+            click.echo(f"{PROGRAM}: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+        sys.exit(f"{PROGRAM}: aborted")
     except click.ClickException as error:
         # A wrong command or option: click shows how it is used.
         error.show()

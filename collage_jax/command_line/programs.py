@@ -6,7 +6,7 @@ TARGET is module:name or file.py:name of what is called without arguments and re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ ROUNDS, SECONDS = 21, 20.0
 _TARGET = "TARGET is module:name or file.py:name of what, called without arguments, returns (function, its arguments)."
 
 
-def _command(name: str, does: str, in_short: str) -> Any:
+def program_command(name: str, does: str, in_short: str) -> Any:
+    """A command on a target: what it ``does``, for its own help and for the list of all."""
     whole = {"help": f"{does}\n\n{_TARGET}", "short_help": in_short}
     return lambda function: click.command(name, **whole)(with_target(function))
 
 
-@_command(
+@program_command(
     "explain",
     "Tune a program and print which backend runs what, how fast, and why the others do not.",
     "Which backend runs what, how fast, and why.",
@@ -41,7 +42,7 @@ def explain(as_json: bool, **chosen: Any) -> None:
     click.echo(placement.to_json() if as_json else str(placement), nl=not as_json)
 
 
-@_command(
+@program_command(
     "profile",
     "Tune a program and print where its time goes, region by region, beside what the machine can do.",
     "Where the time goes, region by region.",
@@ -51,7 +52,7 @@ def profile(**chosen: Any) -> None:
     click.echo(target.placed.explain(*target.arguments, profile=True))
 
 
-@_command(
+@program_command(
     "tune",
     "Tune a program ahead of time: what is decided is kept, and other processes use it.",
     "Tune ahead of time, for other processes.",
@@ -74,7 +75,7 @@ def tune(save: Path | None, deterministic: bool, disable_backends: Sequence[str]
         click.echo(f"Saved to {save}; to have it used, {how}.")
 
 
-@_command(
+@program_command(
     "bench", "Time a program, jax.jit and collage_jax.jit in turn.", "jax.jit and collage_jax.jit, timed in turn."
 )
 @click.option("--rounds", type=click.IntRange(min=3), default=ROUNDS, show_default=True, help="Rounds at most.")
@@ -83,14 +84,20 @@ def bench(rounds: int, as_json: bool, **chosen: Any) -> None:
     target = target_of(**chosen)
     functions = {"jax.jit": jax.jit(target.function), "collage_jax.jit": target.placed}
     calls = {name: lambda f=f: f(*target.arguments) for name, f in functions.items()}
+    compare(calls, target.name, rounds, as_json)
+
+
+def compare(calls: Mapping[str, Callable[[], Any]], program: str, rounds: int, as_json: bool) -> None:
+    """Time two calls, the reference first, in turn and print what came of it."""
     for call in calls.values():
         jax.block_until_ready(call())
     times = race(calls, rounds=rounds, seconds=SECONDS, hopeless=float("inf"))
-    count = len(times["jax.jit"])
+    reference, other = times.values()
+    count = len(reference)
     measured_ms = {name: _quartiles(seconds * 1e3) for name, seconds in times.items()}
-    ratio = _quartiles(times["jax.jit"] / times["collage_jax.jit"])
+    ratio = _quartiles(reference / other)
     if as_json:
-        click.echo(json.dumps({"program": target.name, "rounds": count, "ms": measured_ms, "ratio": ratio}))
+        click.echo(json.dumps({"program": program, "rounds": count, "ms": measured_ms, "ratio": ratio}))
         return
     for name, (low, median, high) in measured_ms.items():
         click.echo(f"{name:16} {median:10.3f} ms ({low:.3f} to {high:.3f})")
@@ -102,7 +109,7 @@ def _quartiles(samples: np.ndarray) -> list[float]:
     return [float(each) for each in np.percentile(samples, (25, 50, 75))]
 
 
-@_command(
+@program_command(
     "report",
     "Tune a program and write a page for the browser: its graph by backend, costs, refusals.",
     "A page for the browser.",
