@@ -137,6 +137,7 @@ def test_a_step_of_the_users_own_is_the_one_that_runs():
 
 def test_saved_models_know_nothing_of_us(tmp_path):
     model = collage_jax.keras.compile(compiled(network()))
+    model.train_on_batch(X, Y)
     wanted = model.predict(X, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
