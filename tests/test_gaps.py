@@ -79,3 +79,19 @@ def test_others_stay(kernel, options):
     fun = partial(lax.conv_general_dilated, **{"window_strides": (1, 1), "dimension_numbers": NHWC, **options})
     ops, _ = closed(fun, normal(2, 5, 5, 4), normal(*kernel, 4, 3))
     assert ops == ["conv_general_dilated"]
+
+
+def test_gaps_are_closed_where_jax_computes_ahead_what_it_can():
+    """As while another function's derivative is lowered."""
+    x, w = normal(1, 3, 3, 2), normal(1, 1, 2, 4, seed=1)
+    fun = partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding=((0, 1), (0, 1)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=NHWC,
+    )
+    with jax.ensure_compile_time_eval():
+        ops, run = closed(fun, x, w)
+    assert "pad" in ops
+    np.testing.assert_allclose(run(x, w)[0], fun(x, w), rtol=1e-5, atol=1e-5)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .ir import Node, Value
+import numpy as np
+
+from .ir import Constant, Node, Value
 from .simplify import with_inputs
 from .trace import trace_function
 
@@ -13,9 +15,11 @@ from .trace import trace_function
 def traced_nodes(fun: Callable[..., Any], operands: Sequence[Value]) -> tuple[tuple[Node, ...], Value]:
     """Nodes that compute ``fun`` (one result) of ``operands``, and the value of the result.
 
-    ``fun`` must not close over arrays.
+    ``fun`` must not close over arrays. Scalars that it makes are scalars of the program: JAX computes them ahead where
+    it computes all that it can (``jax.ensure_compile_time_eval``).
     """
     graph = trace_function(fun, *(v.aval for v in operands))
-    assert not graph.constants, "a rewrite closes over no arrays"
-    alias = dict(zip(graph.inputs, operands, strict=True))
+    assert all(v.ndim == 0 for v, _ in graph.constants), "a rewrite closes over no arrays"
+    alias: dict[Value, Value] = dict(zip(graph.inputs, operands, strict=True))
+    alias.update((v, Constant(v.aval, np.asarray(array))) for v, array in graph.constants)
     return tuple(with_inputs(node, alias) for node in graph.nodes), alias.get(graph.outputs[0], graph.outputs[0])
