@@ -44,7 +44,7 @@ def jit(
     Args:
       fun: what ``jax.jit`` accepts: a function of arrays and pytrees, or a method. Without it a decorator is returned.
       backends: names of the backends to allow; None means every available one. ``"xla"`` is always allowed. A form of a
-        backend, such as ``"cublas@1"``, stands for that form alone.
+        backend, such as ``"mine@1"``, stands for that form alone.
       frozen_argnums: positions of arguments that are passed unchanged call after call (weights at inference). What
         depends on them alone is computed once and packed into the kernels' own layouts. Other arrays than before are
         noticed and packed again; NumPy arrays are compared by content, since they can change in place.
