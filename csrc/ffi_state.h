@@ -3,14 +3,33 @@
 
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 
 #include "xla/ffi/api/ffi.h"
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+
+#include <cstdio>
+#endif
+
 namespace collage {
 
 namespace ffi = xla::ffi;
+
+// XLA orders calls that share arrays in ways that the thread sanitizer cannot see. While one of these exists, it takes what
+// ended before as having happened before, in any extension: `stderr` is one address for all. Calls at one time stay apart.
+class InXlasOrder {
+ public:
+#ifdef __SANITIZE_THREAD__
+  InXlasOrder() { __tsan_acquire(&stderr); }
+  ~InXlasOrder() { __tsan_release(&stderr); }
+#else
+  InXlasOrder() {}
+#endif
+};
 
 // `T` becomes what the instantiate stage returns and the execute stage reads: `struct State : Plan, FfiState<State>`.
 // XLA numbers such types anew for each platform and keeps the number in `id`, so that a type serves one platform only: for
@@ -37,9 +56,12 @@ auto BindExecute() {
 // An exception must not unwind into XLA, which is built without them: it becomes an error of the running program.
 template <typename Function>
 ffi::Error Guarded(Function&& function) {
+  const InXlasOrder ordered;
   try {
     std::forward<Function>(function)();
     return ffi::Error::Success();
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "no memory for what a kernel needs beside its arrays");
   } catch (const std::exception& error) {
     return ffi::Error(ffi::ErrorCode::kInvalidArgument, error.what());
   } catch (...) {

@@ -28,6 +28,7 @@ Layout Arrange(const std::vector<Lifetime>& lifetimes) {
   std::vector<size_t> placed;
   for (const size_t index : order) {
     const Lifetime& own = lifetimes[index];
+    if (own.bytes == 0) break;  // so are all that follow: numbers that a text leaves out
     std::vector<std::pair<size_t, size_t>> taken;  // by arrays that live at the same time: begin and end
     for (const size_t other : placed)
       if (lifetimes[other].first <= own.last && own.first <= lifetimes[other].last)

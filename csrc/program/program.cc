@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <mutex>
+#include <new>
 
 namespace collage::program {
 namespace {
@@ -105,6 +106,8 @@ void Program::Run(const std::vector<const void*>& inputs, const std::vector<void
       stage.step->Run(operands.data(), static_cast<std::byte*>(address(stage.result)) + stage.result.offset);
       if (microseconds != nullptr)
         *microseconds++ = std::chrono::duration<float, std::micro>(Clock::now() - begin).count();
+    } catch (const std::bad_alloc&) {
+      throw;
     } catch (const std::exception& error) {
       throw std::runtime_error(stage.name + ": " + error.what());
     }

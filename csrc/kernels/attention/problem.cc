@@ -39,6 +39,7 @@ Problem ParseProblem(std::string_view spec) {
   p.scale = tokens.Float("scale");
   RequireSize("all keys", {p.keys + sgemm::kMostPanel, p.depth + p.width + sgemm::kMostPanel});
   RequireSize("all scores", {p.heads[0], p.heads[1], p.queries, p.keys + sgemm::kMostPanel});
+  RequireSize("the result", {p.heads[0], p.heads[1], p.queries, p.width});
   if (p.heads[0] * p.heads[1] * p.queries * p.width != p.elements[3])
     throw SpecError("the result must have a number for each head, row and column");
   RequireInside("q", p.q, {p.heads[0], p.heads[1], p.queries}, p.depth, p.elements[0]);

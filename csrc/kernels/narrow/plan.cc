@@ -40,6 +40,7 @@ Plan::Plan(std::string_view spec) : problem_(ParseProblem(spec)), products_(Choo
   pixel_ = RoundUp(p.products(), sgemm::kVector);
   line_size_ = width * pixel_ + sgemm::kVector;  // sums read some lanes too many
   partial_size_ = used_ * sgemm::kMostPanel;
+  pointers_size_ = RoundUp(CeilDiv(p.kernel_height * sizeof(const float*), sizeof(float)), sgemm::kVector);
 }
 
 std::vector<size_t> Plan::OperandBytes() const {
@@ -66,7 +67,7 @@ void Plan::Run(const void* const* operands, void* result) const {
   if (p.bias) arrays.bias = next();
   arrays.result = static_cast<float*>(result);
   const int64_t unpacked = p.packed ? 0 : RoundUp(p.packed_size(), sgemm::kVector);
-  const int64_t each = (lines_ + 1) * line_size_ + partial_size_;  // a line of padding alone too
+  const int64_t each = pointers_size_ + partial_size_ + (lines_ + 1) * line_size_;  // a line of padding alone too
   auto* scratch = reinterpret_cast<float*>(ThreadScratch((unpacked + each * threads_) * sizeof(float)));
   if (!p.packed) {
     Pack(arrays.packed, scratch);
@@ -97,7 +98,8 @@ void Plan::RunItem(const Arrays& arrays, int64_t item, float* scratch) const {
   const Problem& p = problem_;
   const int64_t image = item / row_blocks_, block = item % row_blocks_;
   const int64_t begin = p.out_height * block / row_blocks_, end = p.out_height * (block + 1) / row_blocks_;
-  float *partial = scratch, *padding = scratch + partial_size_, *kept = padding + line_size_;
+  auto** lines = reinterpret_cast<const float**>(scratch);
+  float *partial = scratch + pointers_size_, *padding = partial + partial_size_, *kept = padding + line_size_;
   for (int64_t line = 0; line <= lines_; ++line)  // the padding at the ends of lines stays
     for (int64_t x = 0; x < left_ + used_ + right_; ++x)
       if (line == 0 || x < left_ || x >= left_ + used_)
@@ -105,15 +107,14 @@ void Plan::RunItem(const Arrays& arrays, int64_t item, float* scratch) const {
 
   float bias[kMostColumns] = {};
   if (p.bias) std::copy_n(arrays.bias, p.columns, bias);
-  std::vector<const float*> lines(p.kernel_height);
-  Row row{lines.data(), p.kernel_height, p.kernel_width, pixel_, p.dilation_width * pixel_ + p.columns, p.out_width,
+  Row row{lines, p.kernel_height, p.kernel_width, pixel_, p.dilation_width * pixel_ + p.columns, p.out_width,
           p.columns, bias, p.low, p.high, nullptr, p.result_row};
-  int64_t filled = begin - p.pad_height;  // rows of the source before this one are there, or are no longer needed
+  // Rows of the source before this one are there, or are no longer needed.
+  int64_t filled = std::clamp<int64_t>(begin - p.pad_height, 0, p.height);
   for (int64_t y = begin; y < end; ++y) {
     const int64_t top = y - p.pad_height;
-    for (; filled < top + lines_; ++filled)
-      if (filled >= 0 && filled < p.height)
-        FillLine(arrays, image, filled, partial, kept + filled % lines_ * line_size_);
+    for (const int64_t end_row = std::min(top + lines_, p.height); filled < end_row; ++filled)
+      FillLine(arrays, image, filled, partial, kept + filled % lines_ * line_size_);
     for (int64_t ky = 0; ky < p.kernel_height; ++ky) {
       const int64_t source_row = top + ky * p.dilation_height;
       const bool inside = source_row >= 0 && source_row < p.height;

@@ -46,7 +46,7 @@ class Plan : public Step {
   int64_t pixel_;       // elements of a line for each pixel
   int64_t left_, used_, right_;  // pixels of a line: padding, of the source, padding
   int64_t first_used_;           // pixel of the source
-  int64_t line_size_, partial_size_;
+  int64_t line_size_, partial_size_, pointers_size_;
 };
 
 }  // namespace collage::narrow

@@ -35,7 +35,9 @@ Problem ParseProblem(std::string_view spec) {
   RequireSize("the kernel", {p.kernel_height, p.kernel_width, p.channels, p.columns + sgemm::kVector});
   RequireSize("the window", {p.kernel_height, p.dilation_height});
   RequireSize("the window", {p.kernel_width, p.dilation_width});
-  RequireSize("a row of products", {p.out_width + p.kernel_width * p.dilation_width, p.products() + sgemm::kVector});
+  const int64_t width = p.out_width + p.kernel_width * p.dilation_width, lines = p.kernel_height * p.dilation_height;
+  RequireSize("what a row of results reads", {lines + 2, width, p.products() + sgemm::kVector});
+  RequireSize("products with panels", {p.width, p.products() + sgemm::kMostPanel});
   return p;
 }
 

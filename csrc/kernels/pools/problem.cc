@@ -21,6 +21,7 @@ Problem ParseProblem(std::string_view spec) {
   RequireSize("the source", {p.outer, p.size[0], p.size[1], p.size[2], p.inner});
   RequireSize("the result", {p.outer, p.result[0], p.result[1], p.result[2], p.inner});
   RequireSize("a window", {p.window[0], p.window[1], p.window[2]});
+  for (int axis = 0; axis < 3; ++axis) RequireSize("the padded source", {p.result[axis], p.strides[axis]});
   return p;
 }
 

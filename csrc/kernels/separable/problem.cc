@@ -30,6 +30,8 @@ Problem ParseProblem(std::string_view spec) {
   if (!p.isa.empty()) p.depthwise += " isa=" + p.isa;
   const grouped::Problem inner = grouped::ParseProblem(p.depthwise);
   if (!inner.packed) throw SpecError("the depthwise weights must be packed");
+  if (inner.gate || inner.result_row != inner.channels)
+    throw SpecError("what is between the two has no gate, and no room after its pixels");
   p.images = inner.batch, p.rows = inner.dst[0], p.width = inner.dst[1], p.channels = inner.channels;
   RequireSize("the pointwise weights", {p.channels, p.columns + sgemm::kVector});
   RequireSize("the result", {p.images, p.rows, p.width, p.result_row + sgemm::kVector});

@@ -53,7 +53,7 @@ void Plan::Multiply(const Arrays& arrays, const Block& block, float* m, int64_t 
 }
 
 void Plan::Output(const Arrays& arrays, const Block& block, const float* m, int64_t group, int64_t depth,
-                  int64_t tile) const {
+                  int64_t tile, const float** pixels) const {
   const Problem& p = problem_;
   const int64_t start = GroupStart(group), columns = GroupSize(group);
   const int64_t place = block.tile + tile, out_depth = block.depth + depth;
@@ -78,11 +78,10 @@ void Plan::Output(const Arrays& arrays, const Block& block, const float* m, int6
   const int64_t finished = kernels_->output(out, 0);
   if (finished == columns) return;
 
-  std::vector<const float*> pixels(p.kernel_depth * p.pixels_of_patch());
   for (int64_t tap = 0; tap < p.kernel_depth; ++tap)
     FindPixels(arrays.source, place, out_depth * p.stride_depth - p.pad_depth + tap * p.dilation_depth,
-               pixels.data() + tap * p.pixels_of_patch());
-  const Direct direct{pixels.data(), arrays.weights + start, p.kernel_depth, p.channels, p.out_channels};
+               pixels + tap * p.pixels_of_patch());
+  const Direct direct{pixels, arrays.weights + start, p.kernel_depth, p.channels, p.out_channels};
   out.direct = &direct;
   kernels_->output(out, finished);
 }

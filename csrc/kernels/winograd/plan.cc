@@ -46,12 +46,15 @@ void Plan::Convolve(const Arrays& given) const {
   Arrays arrays = given;
   const int64_t unpacked = problem_.packed ? 0 : problem_.packed_size();
   const int64_t working = (VSize() + MSize()) * (together_ ? 1 : threads_);
-  auto* scratch = reinterpret_cast<float*>(ThreadScratch((unpacked + working) * sizeof(float)));
+  const size_t pointer_bytes = AlignUp(threads_ * Pixels() * sizeof(float*));
+  std::byte* const memory = ThreadScratch(pointer_bytes + (unpacked + working) * sizeof(float));
+  auto** pixels = reinterpret_cast<const float**>(memory);
+  auto* scratch = reinterpret_cast<float*>(memory + pointer_bytes);
   if (!problem_.packed) {
     Pack(arrays.weights, scratch);
     arrays.packed = scratch;
   }
-  together_ ? RunTogether(arrays, scratch + unpacked) : RunApart(arrays, scratch + unpacked);
+  together_ ? RunTogether(arrays, scratch + unpacked, pixels) : RunApart(arrays, scratch + unpacked, pixels);
 }
 
 // Weights arrive as [depth][3][3][channel][output channel], and leave as
@@ -73,7 +76,7 @@ void Plan::Pack(const float* weights, float* packed) const {
       }
 }
 
-void Plan::RunApart(const Arrays& arrays, float* scratch) const {
+void Plan::RunApart(const Arrays& arrays, float* scratch, const float** pixels) const {
   const int64_t blocks = BlockCount();
 #pragma omp parallel for schedule(dynamic) num_threads(threads_)
   for (int64_t index = 0; index < blocks; ++index) {
@@ -85,12 +88,13 @@ void Plan::RunApart(const Arrays& arrays, float* scratch) const {
     for (int64_t group = 0; group < groups(); ++group) {
       for (int64_t point = 0; point < problem_.points(); ++point) Multiply(arrays, block, block.m, group, point);
       for (int64_t depth = 0; depth < block.depths; ++depth)
-        for (int64_t tile = 0; tile < block.tiles; ++tile) Output(arrays, block, block.m, group, depth, tile);
+        for (int64_t tile = 0; tile < block.tiles; ++tile)
+          Output(arrays, block, block.m, group, depth, tile, pixels + omp_get_thread_num() * Pixels());
     }
   }
 }
 
-void Plan::RunTogether(const Arrays& arrays, float* scratch) const {
+void Plan::RunTogether(const Arrays& arrays, float* scratch, const float** pixels) const {
   for (int64_t index = 0; index < BlockCount(); ++index) {
     Block block = BlockAt(index);
     block.v = scratch;
@@ -109,7 +113,8 @@ void Plan::RunTogether(const Arrays& arrays, float* scratch) const {
       for (int64_t group = 0; group < groups(); ++group)
         for (int64_t depth = 0; depth < block.depths; ++depth)
           for (int64_t tile = 0; tile < block.tiles; ++tile)
-            Output(arrays, block, block.m + MStart(rows, group), group, depth, tile);
+            Output(arrays, block, block.m + MStart(rows, group), group, depth, tile,
+                   pixels + omp_get_thread_num() * Pixels());
     }
   }
 }

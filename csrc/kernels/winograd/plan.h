@@ -58,17 +58,19 @@ class Plan : public Step {
   void ChooseBlocks();
   int64_t VSize() const { return most_slices_ * VSlice(block_tiles_); }
   int64_t MSize() const;
+  int64_t Pixels() const { return problem_.kernel_depth * problem_.pixels_of_patch(); }  // that a tile reads
   int64_t BlockCount() const;
   Block BlockAt(int64_t index) const;
 
-  void RunApart(const Arrays& arrays, float* scratch) const;
-  void RunTogether(const Arrays& arrays, float* scratch) const;
+  // `pixels` has room for what each thread reads of a tile: a thread of OpenMP's must not allocate, for it must not throw.
+  void RunApart(const Arrays& arrays, float* scratch, const float** pixels) const;
+  void RunTogether(const Arrays& arrays, float* scratch, const float** pixels) const;
 
   void FindPixels(const float* source, int64_t tile, int64_t slice, const float** pixels) const;
   void Input(const Arrays& arrays, const Block& block, int64_t slice, int64_t tile) const;
   void Multiply(const Arrays& arrays, const Block& block, float* m, int64_t group, int64_t point) const;
   void Output(const Arrays& arrays, const Block& block, const float* m, int64_t group, int64_t depth,
-              int64_t tile) const;
+              int64_t tile, const float** pixels) const;
 
   Problem problem_;
   const Kernels* kernels_;

@@ -37,6 +37,10 @@ Problem ParseProblem(std::string_view spec) {
   RequireSize("src", {p.batch, p.depth, p.height, p.width, p.channels});
   RequireSize("dst", {p.batch, p.out_depth, p.out_height, p.out_width, p.result_row});
   RequireSize("the transformed kernel", {p.kernel_depth, p.points(), p.channels, p.out_channels});
+  RequireSize("the transformed source", {p.depth, p.data(), p.tiles() + 1, p.channels});
+  RequireSize("the products", {p.out_depth, p.points(), p.tiles() + 1, p.out_channels});
+  RequireSize("the padded source", {p.out_depth, p.stride_depth});
+  RequireSize("the kernel with its gaps", {p.kernel_depth, p.dilation_depth});
   return p;
 }
 
