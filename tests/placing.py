@@ -10,9 +10,12 @@ from collage_jax.backends import registry
 from collage_jax.candidates import XLA, find
 from collage_jax.costs import Measured
 from collage_jax.lowering import lower
+from collage_jax.placement import Placement
 from collage_jax.plan import Plan
 from collage_jax.problem import problem_of
 from collage_jax.search.op_level import choose
+from collage_jax.summary import placed_regions
+from collage_jax.tuning import environment
 
 #: Graph runtimes take whole subgraphs, and would leave nothing to the others.
 BACKENDS = [b for b in registry.usable(None)[0] if b.kind == "kernel-library" and b.name != "callback"]
@@ -35,3 +38,14 @@ def placed(fun, *args):
     convs = Counter(name for region, name in plan.placed for op in region.ops if op == "conv_general_dilated")
     left = sum(node.op == "conv_general_dilated" for node in each.nodes) - convs.total()
     return jax.jit(lowered.run)(prepared, *args), convs, left
+
+
+def on_kernels(problem, kernels):
+    """The program placed on as many of ``kernels`` as take any of it."""
+    each, kept = problem.split.each, problem.split.kept
+    options = {each: find(each, kernels, kept)}
+    costs = {(c.key, c.backend): Measured(1e3 if c.backend == XLA else 1.0) for c in options[each].chosen_from}
+    plan = Plan.of(each, {each: choose(options[each], costs).placed})
+    rows = placed_regions(plan, problem.graphs, kept, options, costs)
+    made_in = environment(registry.with_reference(kernels))
+    return Placement(rows, program=problem.key, environment=made_in)

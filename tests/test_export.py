@@ -21,21 +21,16 @@ import numpy as np
 import pytest
 from api_fakes import assert_like_jit, is_placed, use, use_fake
 from fakes import Fake
-from placing import BACKENDS
+from placing import BACKENDS, on_kernels
 
 import collage_jax
 from collage_jax import deciding, primitive
 from collage_jax.backends import discovery, registry
-from collage_jax.candidates import XLA, find
+from collage_jax.candidates import XLA
 from collage_jax.command_line import main
 from collage_jax.config import config
-from collage_jax.costs import Measured
-from collage_jax.plan import Plan
-from collage_jax.search.op_level import choose
 from collage_jax.shipping.manifest import Member
 from collage_jax.site import Site
-from collage_jax.summary import placed_regions
-from collage_jax.tuning import environment
 
 X = jnp.linspace(-1, 1, 12, dtype=jnp.float32).reshape(3, 4)
 W = {"w": jnp.linspace(1, 2, 8, dtype=jnp.float32).reshape(4, 2), "b": jnp.ones(2)}
@@ -68,17 +63,6 @@ def untimed(monkeypatch):
     monkeypatch.setattr(
         deciding, "_in_worker", lambda call, problem, settings, pinned=None: on_kernels(problem, BACKENDS)
     )
-
-
-def on_kernels(problem, kernels):
-    """The program placed on as many of ``kernels`` as take any of it."""
-    each, kept = problem.split.each, problem.split.kept
-    options = {each: find(each, kernels, kept)}
-    costs = {(c.key, c.backend): Measured(1e3 if c.backend == XLA else 1.0) for c in options[each].chosen_from}
-    plan = Plan.of(each, {each: choose(options[each], costs).placed})
-    rows = placed_regions(plan, problem.graphs, kept, options, costs)
-    made_in = environment(registry.with_reference(kernels))
-    return collage_jax.Placement(rows, program=problem.key, environment=made_in)
 
 
 def layer(w, x):
