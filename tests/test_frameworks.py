@@ -37,13 +37,13 @@ def close(got, wanted, tolerance=1e-5):
     assert np.abs(got - wanted).max() <= tolerance * np.abs(wanted).max()
 
 
-def predicts_alike(module, kind, size, monkeypatch, frozen):
+def predicts_alike(module, kind, size, monkeypatch, frozen, tolerance=1e-5):
     build, (images, _) = getattr(module, kind), batch(size)
     wanted = module.predictor(build(size), module.OWN)(images)
     decided = untimed.place(monkeypatch)
     predict = module.predictor(build(size), **frozen, **untimed.OPTIONS)
     for _ in range(3):
-        close(predict(images), wanted)
+        close(predict(images), wanted, tolerance)
     (placement,) = decided
     return placement
 
@@ -92,7 +92,8 @@ def test_a_step_of_training_is_the_frameworks_own_by_placed_kernels(name, kind, 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kind"), [*((name, "resnet") for name in FRAMEWORKS), ("keras", "vit")])
 def test_full_networks_predict_the_frameworks_own(name, kind, monkeypatch):
-    placement = predicts_alike(module_of(name), kind, NETWORKS[kind][1], monkeypatch, frozen_of(name))
+    tolerance = 5e-5  # the library's own
+    placement = predicts_alike(module_of(name), kind, NETWORKS[kind][1], monkeypatch, frozen_of(name), tolerance)
     assert not [op for op in untimed.ops(placement, "xla") if "dot_general" in op or "conv" in op]
     if kind == "resnet":
         assert convolutions(placement) == {
