@@ -15,6 +15,9 @@ NETWORKS = {
     "vit": (sizes.ViTSize(1, 32, 2, 8, 32, 10), sizes.VIT_TI16),
 }
 
+#: One of each kind of framework: objects that change, modules with channels first, layers that run themselves.
+BRIEF = {("flax-nnx", "vit"), ("equinox", "resnet"), ("keras", "resnet")}
+
 each = pytest.mark.parametrize(("name", "kind"), [(name, kind) for name in FRAMEWORKS for kind in NETWORKS])
 
 
@@ -57,7 +60,14 @@ def convolutions(placement):
     return {ops: n for ops, n in untimed.ops(placement).items() if "conv_general_dilated" in ops}
 
 
-@each
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=() if (name, kind) in BRIEF else pytest.mark.slow)
+        for name in FRAMEWORKS
+        for kind in NETWORKS
+    ],
+)
 def test_predictions_are_the_frameworks_own_by_placed_kernels(name, kind, monkeypatch):
     placement = predicts_alike(module_of(name), kind, NETWORKS[kind][0], monkeypatch, frozen_of(name))
     left = untimed.ops(placement, "xla")

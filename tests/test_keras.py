@@ -79,7 +79,7 @@ def test_changed_weights_are_noticed():
         close(model(X), plain(X))
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_fit_and_evaluate_are_keras_own(steps):
     seen = []
 
