@@ -210,14 +210,30 @@ def _whole(fraction):
 
 def _layer_norm(node, inputs, dims):
     x = inputs["X"]
-    centred = x - x.mean(1, keepdims=True)
-    root = np.sqrt((centred**2).mean(1, keepdims=True) + inputs["EPSILON"])
-    return centred / root * inputs["SCALE"] + inputs["BIAS"]
+    mean = x.mean(1, keepdims=True)
+    inverse = 1 / np.sqrt(((x - mean) ** 2).mean(1, keepdims=True) + inputs["EPSILON"])
+    y = (x - mean) * inverse * inputs["SCALE"] + inputs["BIAS"]
+    return {"Y": y, "MEAN": mean, "INV_VARIANCE": inverse}
 
 
 def _rms_norm(node, inputs, dims):
     x = inputs["X"]
-    return x / np.sqrt((x**2).mean(1, keepdims=True) + inputs["EPSILON"]) * inputs["SCALE"]
+    inverse = 1 / np.sqrt((x**2).mean(1, keepdims=True) + inputs["EPSILON"])
+    return {"Y": x * inverse * inputs["SCALE"], "INV_VARIANCE": inverse}
+
+
+def _norm_backward(node, inputs, dims):
+    mean = inputs.get("MEAN", 0.0)
+    normalised = (inputs["X"] - mean) * inputs["INV_VARIANCE"]
+    by_normalised = inputs["DY"] * inputs["SCALE"]
+    along = (by_normalised * normalised).mean(1, keepdims=True) * normalised
+    if "MEAN" in inputs:
+        along = along + by_normalised.mean(1, keepdims=True)
+    return {
+        "DX": (by_normalised - along) * inputs["INV_VARIANCE"],
+        "DSCALE": (inputs["DY"] * normalised).sum(0, keepdims=True),
+        "DBIAS": inputs["DY"].sum(0, keepdims=True),
+    }
 
 
 def _scores(node, inputs):
@@ -259,6 +275,8 @@ _NODES = {
     "RESAMPLE": _resample,
     "LAYER_NORM": _layer_norm,
     "RMS_NORM": _rms_norm,
+    "LAYER_NORM_BPROP": _norm_backward,
+    "RMS_NORM_BPROP": _norm_backward,
     "SDPA": _sdpa,
     "SDPA_BWD": _sdpa_backward,
 }

@@ -159,7 +159,21 @@ def attention_gradient(draw, dtype):
     return step, (q, k, k, q, *(() if mask is None else (mask,)))
 
 
-KINDS = (convolution, convolution, convolution, pooling, norm, attention, attention_gradient)
+def norm_gradient(draw, dtype):
+    """A training step around a norm."""
+    drawn = norm(draw, dtype) if jnp.issubdtype(dtype, jnp.floating) else None
+    if drawn is None:
+        return None
+    fun, (x, scale, shift) = drawn
+
+    def step(x, scale, shift, dy):
+        y, pull_back = jax.vjp(lambda *args: fun(*args), x, scale, shift)
+        return y, *pull_back(dy)
+
+    return step, (x, scale, shift, x)
+
+
+KINDS = (convolution, convolution, convolution, pooling, norm, attention, attention_gradient, norm_gradient)
 
 
 def cases(seed):

@@ -13,6 +13,7 @@ from collage_jax.graph.unit_axes import without_unit_axes
 from collage_jax.patterns.composites import find_attention
 from collage_jax.patterns.gradients import with_gradients
 from collage_jax.patterns.matcher import Matcher
+from collage_jax.patterns.recognise import recognise
 
 
 def arrays(*shape, count=3, dtype=jnp.bfloat16):
@@ -107,6 +108,35 @@ def test_gradients_of_several_layers_are_found_each():
     graph = with_gradients(without_unit_axes(trace_function(jax.grad(model), *args)))
     regions = [gradient.region(graph) for gradient in graph.gradients]
     assert len(regions) == 3 and not set.intersection(*(set(r.nodes) for r in regions))
+
+
+def flax_layer_norm(x, scale, shift):
+    x, scale, shift = (a.astype(jnp.float32) for a in (x, scale, shift))
+    mean, square = x.mean(-1), (x * x).mean(-1)
+    factor = jax.lax.rsqrt(jnp.maximum(0.0, square - mean * mean)[..., None] + 1e-6) * scale
+    return (x - mean[..., None]) * factor + shift
+
+
+def rms_norm(x, scale):
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6) * scale
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("norm", [flax_layer_norm, rms_norm])
+def test_the_gradient_of_a_norm_is_found(norm, dtype):
+    (x,), vectors = arrays(2, 8, 16, count=1, dtype=dtype), arrays(16, count=norm.__code__.co_argcount - 1, dtype=dtype)
+
+    def loss(x, *vectors):
+        return (jnp.tanh(norm(jnp.sin(x), *vectors).astype(x.dtype)).astype(jnp.float32) ** 2).sum()
+
+    graph = trace_function(jax.value_and_grad(loss, tuple(range(1 + len(vectors)))), x, *vectors)
+    apart = with_gradients(graph)
+    (gradient,) = apart.gradients
+    assert gradient.op == norm.__name__.removeprefix("flax_")
+    assert gradient.region(apart).is_convex and len(gradient.results) == 1 + len(vectors)
+    same(graph, apart, [x, *vectors])
+    assert any(node.op == gradient.op for node in recognise(apart).nodes)  # the forward pass is a norm again
 
 
 def test_what_is_no_gradient_of_attention_is_left_alone():

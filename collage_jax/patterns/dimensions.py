@@ -19,9 +19,11 @@ def identity(value: Value) -> Frame:
 
 
 def is_spreader(node: Node) -> bool:
-    """True for ``broadcast_in_dim``, and for reshapes that move size-1 dimensions only."""
+    """True for ``broadcast_in_dim``, and for what moves size-1 dimensions only."""
     if len(node.inputs) != 1 or len(node.outputs) != 1:
         return False
+    if node.op == "transpose":
+        return sum(n != 1 for n in node.out.shape) <= 1
     return node.op == "broadcast_in_dim" or (node.op in ("reshape", "squeeze") and _keeps_long_dims(node))
 
 

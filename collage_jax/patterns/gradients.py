@@ -1,6 +1,6 @@
 """Gradients of whole operations, found by deriving them: what JAX makes of the forward pass, looked up in the program.
 
-A training step that JAX derived holds the very operations that JAX derives of an attention, say, alone. What the
+A training step that JAX derived holds the very operations that JAX derives of an attention or a norm alone. What the
 gradient reads of the forward pass is computed anew for it, so that neither keeps the other from being one kernel: XLA
 merges equal operations that stay with it.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from ..graph.gradients import Gradient
 from ..graph.ir import Graph, Node, Value
 from ..graph.simplify import drop_dead, with_inputs
 from ..graph.trace import trace_function
-from .composites import Found, find_attention
+from .composites import Found, find_attention, normalisation
 from .folding import fold_scalars
 from .language import COMMUTATIVE
 from .matcher import Matcher
@@ -28,33 +29,46 @@ from .numbering import Numbering
 #: Operations that only say how an array is seen: whoever reads it may do so himself.
 _VIEWS = ("reshape", "transpose", "squeeze", "expand_dims")
 
-#: Of an attention, the gradient by q, k and v.
-_BY = 3
+#: Operations that the gradient may do again by itself.
+_CHEAP = ("convert_element_type", "broadcast_in_dim")
+
+#: By how many of its inputs a gradient is looked for, where not by all: q, k and v.
+_BY = {"attention": 3}
 
 
 def with_gradients(graph: Graph) -> Graph:
-    """``graph`` with the gradients of attentions computed apart from all else, and named in ``gradients``."""
+    """``graph`` with gradients of attentions and norms computed apart from all else, and named in ``gradients``."""
     graph = fold_scalars(graph)
     numbering = Numbering()
     numbering.add(graph.nodes)
-    for found in list(_forward_passes(graph)):
-        gradient = _gradient_of(graph, numbering, found)
+    taken: set[Node] = set()
+    for found in _forward_passes(graph):
+        gradient = _gradient_of(graph, numbering, found) if taken.isdisjoint(found.nodes) else None
         if gradient is not None:
+            taken.update(found.nodes)
             graph = _apart(graph, numbering, gradient)
     return graph
 
 
-def _forward_passes(graph: Graph) -> Iterator[Found]:
-    """Every attention whose inner values are read elsewhere, too."""
-    roots: set[Node] = set()
-    for found in find_attention(Matcher(graph), read_inside=True):
-        inside = set(found.nodes)
-        inner = (v for node in found.nodes if node is not found.root for v in node.outputs)
-        is_half = all(v.dtype.itemsize == 2 for v in found.inputs[:_BY])  # kernels of its gradient take no others
-        is_read = any(user not in inside for v in inner for user in graph.users.get(v, ()))
-        if is_half and is_read and found.root not in roots:
-            roots.add(found.root)
-            yield found
+def _forward_passes(graph: Graph) -> list[Found]:
+    """Every attention of 16-bit numbers and every norm of which others read inner values too, the largest first."""
+    matcher = Matcher(graph, frozenset(node for node in graph.nodes if node.op in _CHEAP))
+    attentions = find_attention(matcher, read_inside=True)
+    halves = [each for each in attentions if all(v.dtype.itemsize == 2 for v in each.inputs[:3])]
+    # Kernels of a norm's gradient have epsilon beside a variance over n.
+    norms = [
+        each
+        for find in normalisation.RECOGNISERS
+        for each in find(matcher, read_inside=True)
+        if not (each.params.get("unbiased") or each.params.get("epsilon_outside"))
+    ]
+    return sorted(filter(partial(_is_read_inside, graph), (*halves, *norms)), key=lambda found: -len(found.nodes))
+
+
+def _is_read_inside(graph: Graph, found: Found) -> bool:
+    inside = set(found.nodes)
+    inner = (v for node in found.nodes if node is not found.root for v in node.outputs)
+    return any(user not in inside for v in inner for user in graph.users.get(v, ()))
 
 
 def _gradient_of(graph: Graph, numbering: Numbering, found: Found) -> Gradient | None:
@@ -83,9 +97,11 @@ def _as_it_is(node: Node) -> None:
 def _derived(found: Found, instead: Callable[[Node], Any]) -> Graph:
     """The gradient of ``found`` as JAX derives it, from a cotangent and the inputs."""
     forward = callable_of(found.nodes, found.inputs, (found.root.out,), instead=instead)
+    by = _BY.get(found.op)
 
     def gradient(cotangent: Any, *inputs: Any) -> Any:
-        _, pull_back = jax.vjp(lambda *first: forward(*first, *inputs[_BY:])[0], *inputs[:_BY])
+        rest = () if by is None else inputs[by:]
+        _, pull_back = jax.vjp(lambda *first: forward(*first, *rest)[0], *inputs[:by])
         return pull_back(cotangent)
 
     return fold_scalars(trace_function(gradient, found.root.out.aval, *(v.aval for v in found.inputs)))

@@ -3,7 +3,7 @@
 convolution, ...  an anchor node -> graph
 tail              graph + what follows it -> longer graph
 shipped           graph -> the same as the kernels that cuDNN ships have it
-stages            graphs that run one after another, for the gradient of attention
+stages            graphs that run one after another, for gradients of attention and norms
 library           which engines cuDNN has for a graph on a GPU, or why none
 kernel            graph and engine -> callable
 
@@ -22,7 +22,7 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ..base import Backend, PreparedKernel, Proposal, Unsupported
 from ..own_kernels import OwnKernels
-from . import attention, attention_gradient, batch_norm, convolution, library, norms, pooling
+from . import attention, batch_norm, convolution, gradients, library, norms, pooling
 from .fusion import Fusion
 from .kernel import Choice, Work, kernel, prepared_kernel
 from .shipped import written
@@ -77,13 +77,13 @@ class CuDNN(OwnKernels[Work]):
     def propose(self, graph: Graph) -> Iterable[Proposal]:
         yield from super().propose(graph)
         yield from attention.proposals(graph)
-        yield from attention_gradient.proposals(graph)
+        yield from gradients.proposals(graph)
         for node in graph.nodes:
             if node.op in ("softmax", "log_softmax"):
                 yield Proposal((node,), node.op, refused=_NO_SOFTMAX)
 
     def read(self, region: Region) -> Work | Unsupported:
-        gradient = attention_gradient.read(region)
+        gradient = gradients.read(region)
         if gradient is not None:
             return gradient
         if any(map(self._is_anchor, region.nodes)):

@@ -12,48 +12,15 @@ from ...graph.ir import Graph, Node
 from ...graph.origins import Inside
 from ...graph.region import Region
 from ...graph.strides import Strided, destinations, sources_for
-from ..base import Proposal, Unsupported
+from ..base import Unsupported
 from ..heads import Axes, Mask, axes_of, in_order, mask_of
 from .attention import bias_of, is_half, tensor_of
 from .stages import Operation, Output, Stages
 from .tensors import Operand, Tensor, strides_of
 
-LABEL = "attention_gradient"
 
-
-def proposals(graph: Graph) -> Iterator[Proposal]:
-    """Every gradient of an attention in ``graph``, with and without the transpositions around it."""
-    for gradient in _gradients(graph):
-        known: set[tuple[Node, ...]] = set()
-        for found in _plans(graph, gradient, lambda node: not node.barrier):
-            if isinstance(found, Unsupported):
-                region = gradient.region(graph)
-                if region is not None:
-                    yield Proposal(region.nodes, LABEL, refused=found)
-            elif found.nodes not in known:
-                known.add(found.nodes)
-                yield Proposal(found.nodes, found.label)
-
-
-def read(region: Region) -> Stages | None:
-    """The gradient that all nodes of ``region`` are; None if they are none."""
-    inside = set(region.nodes)
-    for gradient in _gradients(region.graph):
-        if all(value in region.made for value in gradient.results):
-            for found in _plans(region.graph, gradient, inside.__contains__):
-                if isinstance(found, Stages) and set(found.nodes) == inside:
-                    return found
-    return None
-
-
-def _gradients(graph: Graph) -> Iterator[Gradient]:
-    return (gradient for gradient in graph.gradients if gradient.op == "attention")
-
-
-def _plans(graph: Graph, gradient: Gradient, inside: Inside) -> Iterator[Stages | Unsupported]:
-    region = gradient.region(graph)
-    if region is None:
-        return
+def plans(graph: Graph, gradient: Gradient, region: Region, inside: Inside) -> Iterator[Stages | Unsupported]:
+    """``gradient``, which the nodes of ``region`` are, with and without the transpositions around it; or why not."""
     axes, mask = axes_of(gradient), mask_of(gradient)
     if isinstance(axes, Unsupported) or isinstance(mask, Unsupported):
         yield next(why for why in (axes, mask) if isinstance(why, Unsupported))
@@ -98,5 +65,6 @@ def _stages(nodes: tuple[Node, ...], axes: Axes, seen: dict[str, Strided], scale
         {name: name for name in ("dq", "dk", "dv")},
         {"scale": scale},
     )
+    label = "attention_gradient" if mask is None else "attention_gradient+mask"
     results = {name: Output(seen[name].value, seen[name].value.shape) for name in ("dq", "dk", "dv")}
-    return Stages(nodes, LABEL + ("+mask" if mask is not None else ""), given, made, ((forward,), (backward,)), results)
+    return Stages(nodes, label, given, made, ((forward,), (backward,)), results)

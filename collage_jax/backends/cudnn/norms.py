@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import prod, sqrt
 from typing import Any
 
@@ -16,29 +17,22 @@ from .tensors import Operand, Tensor, strides_of, type_name
 def plan(node: Node) -> Fusion | Unsupported:
     """``node`` alone."""
     x, *vectors = node.inputs
-    name = type_name(x.dtype)
-    if any(isinstance(v, Constant) for v in node.inputs) or name not in ("FLOAT", "HALF", "BFLOAT16"):
-        return Unsupported(f"cuDNN's norms take float32, float16 and bfloat16, got {x.dtype}")
-    if any(v.dtype != x.dtype for v in (*vectors, node.out)):
-        return Unsupported(f"one type is needed, got {[str(v.dtype) for v in node.inputs]} giving {node.out.dtype}")
     params = node.params
-    if int(params["axis"]) != x.ndim - 1:
-        return Unsupported(f"the norm must be along the last axis, got {params['axis']} of {x.ndim}")
-    if params.get("epsilon_outside"):
-        return Unsupported("cuDNN adds epsilon to the variance, not to its root")
-    if 0 in x.shape or x.ndim < 2 or (params.get("unbiased") and x.shape[-1] < 2):
-        return Unsupported(f"rows of numbers are needed, got {x.shape}")
+    why = refusal(x, (*vectors, node.out), params)
+    if why is not None:
+        return why
+    name = type_name(x.dtype) or ""
     rows, columns = prod(x.shape[:-1]), x.shape[-1]
     dims = (rows, columns, 1, 1)
     made = Tensor(dims, strides_of(dims, "last"), name)
     scale = vectors[0] if params["scale"] else None
     # A variance over n - 1 is n / (n - 1) times that over n: what that does to the root goes into scale and epsilon.
     share = (columns - 1) / columns if params.get("unbiased") else 1.0
-    operands = [Operand(made, (x,)), _vector(columns, name, scale, sqrt(share), 1.0)]
+    operands = [Operand(made, (x,)), vector(columns, name, scale, sqrt(share), 1.0)]
     inputs: dict[str, int | float] = {"x": 1, "scale": 2, "epsilon": float(params["epsilon"]) * share}
     if node.op == "layer_norm":
         inputs["bias"] = 3
-        operands.append(_vector(columns, name, vectors[-1] if params["shift"] else None, 1.0, 0.0))
+        operands.append(vector(columns, name, vectors[-1] if params["shift"] else None, 1.0, 0.0))
     step = Step("layernorm" if node.op == "layer_norm" else "rmsnorm", inputs, "y", made)
     return Fusion(
         nodes=(node,),
@@ -52,7 +46,22 @@ def plan(node: Node) -> Fusion | Unsupported:
     )
 
 
-def _vector(columns: int, name: str, value: Value | None, factor: float, neutral: float) -> Operand:
+def refusal(x: Value, others: Sequence[Value], params: Mapping[str, Any]) -> Unsupported | None:
+    """Why cuDNN has no norm of ``x`` with ``params``, ``others`` being all other arrays that it reads or makes."""
+    if any(isinstance(v, Constant) for v in (x, *others)) or type_name(x.dtype) not in ("FLOAT", "HALF", "BFLOAT16"):
+        return Unsupported(f"cuDNN's norms take float32, float16 and bfloat16, got {x.dtype}")
+    if any(v.dtype != x.dtype for v in others):
+        return Unsupported(f"one type is needed, got {x.dtype} and {', '.join(sorted({str(v.dtype) for v in others}))}")
+    if int(params["axis"]) != x.ndim - 1:
+        return Unsupported(f"the norm must be along the last axis, got {params['axis']} of {x.ndim}")
+    if params.get("epsilon_outside"):
+        return Unsupported("cuDNN adds epsilon to the variance, not to its root")
+    if 0 in x.shape or x.ndim < 2 or (params.get("unbiased") and x.shape[-1] < 2):
+        return Unsupported(f"rows of numbers are needed, got {x.shape}")
+    return None
+
+
+def vector(columns: int, name: str, value: Value | None, factor: float, neutral: float) -> Operand:
     """``value``, or else the number that changes nothing, times ``factor``."""
     dims = (1, columns, 1, 1)
     tensor = Tensor(dims, strides_of(dims, "last"), name)

@@ -52,8 +52,13 @@ class PatternRecogniser:
     def _pattern(self) -> Pattern:
         return Pattern(self.op, self.term, through_casts=self.through_casts)
 
-    def __call__(self, matcher: Matcher) -> Iterable[Found]:
-        for match in matcher.find(self._pattern):
+    @cached_property
+    def _read_inside(self) -> Pattern:
+        return replace(self._pattern, multi_exit=True)
+
+    def __call__(self, matcher: Matcher, *, read_inside: bool = False) -> Iterable[Found]:
+        """``read_inside``: inner values may be read by others, too, as a gradient does."""
+        for match in matcher.find(self._read_inside if read_inside else self._pattern):
             x = match[self.inputs[0]]
             out = match.root.out
             if not is_float(x.dtype) or not is_float(out.dtype) or (self.keeps_shape and x.shape != out.shape):
