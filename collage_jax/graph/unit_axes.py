@@ -196,9 +196,8 @@ def _smaller(node: Node, kept: Sequence[Sequence[int]], shape: tuple[int, ...]) 
         axes = left(params["axes"])
         return lambda x: node.eqn.primitive.bind(x, **{**params, "axes": axes}) if axes else x
     if node.op == "dot_general":
-        contracted, batch = (
-            tuple(left(axes, side) for side, axes in enumerate(p)) for p in params["dimension_numbers"]
-        )
+        (summed, also_summed), (batch, also_batch) = params["dimension_numbers"]
+        numbers = (left(summed), left(also_summed, 1)), (left(batch), left(also_batch, 1))
         wishes = {name: params.get(name) for name in ("precision", "preferred_element_type", "out_sharding")}
-        return lambda x, y: lax.dot_general(x, y, (contracted, batch), **wishes)
+        return lambda x, y: lax.dot_general(x, y, numbers, **wishes)
     return lambda x: lax.reshape(x, shape)
