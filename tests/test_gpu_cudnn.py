@@ -485,7 +485,7 @@ def test_what_the_backend_says_is_what_cudnn_does(device):
     counts, *wrong = done.stdout.strip().splitlines() or [done.stderr[-2000:]]
     assert not wrong and done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     counts = json.loads(counts)
-    assert sum(counts.values()) == 125 and min(counts["supported"], counts["refused"], counts["not expressible"]) > 3
+    assert sum(counts.values()) == 125 and min(counts["supported"], counts["refused"], counts["not expressible"]) > 1
 
 
 def compiled_for(device, fun, *args):
