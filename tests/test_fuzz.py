@@ -57,9 +57,7 @@ def test_what_rounding_decides_is_not_wrong():
     assert judged(fun, shaken, x) is None
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda y: y + 1e-3, lambda y: y.at[3].set(jnp.nan), lambda y: y.at[5].add(0.01)]
-)
+@pytest.mark.parametrize("spoil", [lambda y: y + 1e-3, lambda y: y.at[3].set(jnp.nan), lambda y: y.at[5].add(0.01)])
 def test_what_rounding_cannot_make_is_wrong(spoil):
     x = jnp.linspace(-1, 1, 64, dtype=jnp.float32)
 

@@ -56,7 +56,7 @@ def _chosen(graph: Graph, found: Iterable[Found], free: frozenset[Node]) -> list
 
 
 def _is_complete(graph: Graph, found: Found, free: frozenset[Node]) -> bool:
-    """True if the nodes read nothing but the composite's inputs, make none of them, and only the root is read outside."""
+    """True if the nodes read only the composite's inputs, make none of them, and only the root is read outside."""
     region = Region.of(graph, found.nodes)
     exits = {v for v in region.exits if graph.producer[v] not in free}
     barrier = any(node.barrier for node in found.nodes)

@@ -27,7 +27,8 @@ class OneDNN(Backend):
     name = "onednn"
     kind = "kernel-library"
     platforms = ("cpu",)
-    #: In one environment, its makers say (https://github.com/uxlfoundation/oneDNN/issues/1443); the version names threads.
+    #: In one environment, its makers say (https://github.com/uxlfoundation/oneDNN/issues/1443); the version names
+    #: threads.
     deterministic = True
 
     def available(self) -> Unsupported | None:
