@@ -92,7 +92,7 @@ class Config:
             raise TypeError(f"`{name}` must be True or False, got {value!r}; set it to one of them")
         if name in _PATHS and not isinstance(value, (str, os.PathLike, type(None))):
             raise TypeError(f"`{name}` must be a path or None, got {value!r}; set it to the path as a text")
-        super().__setattr__(name, os.fspath(value) if name in _PATHS and value is not None else value)
+        super().__setattr__(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
         if self is globals().get("config"):
             switches.throw(self.switches)
 

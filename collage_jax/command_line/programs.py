@@ -26,8 +26,11 @@ _TARGET = "TARGET is module:name or file.py:name of what, called without argumen
 
 def program_command(name: str, does: str, in_short: str) -> Any:
     """A command on a target: what it ``does``, for its own help and for the list of all."""
-    whole = {"help": f"{does}\n\n{_TARGET}", "short_help": in_short}
-    return lambda function: click.command(name, **whole)(with_target(function))
+
+    def decorated(function: Any) -> click.Command:
+        return click.command(name, help=f"{does}\n\n{_TARGET}", short_help=in_short)(with_target(function))
+
+    return decorated
 
 
 @program_command(
