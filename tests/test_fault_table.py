@@ -60,7 +60,7 @@ def kill(process):
     os.kill(process._process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("message", [0, *map(slowly, (1, 2, 3)), 4])
+@pytest.mark.parametrize("message", [*map(slowly, (0, 1, 2, 3)), 4])
 def test_a_worker_killed_at_any_message_is_replaced(message, worker, registered, monkeypatch):
     """From the first question for costs, through checks and times, to the placement that it reports."""
     registered(Good())
@@ -77,7 +77,7 @@ def test_a_worker_killed_at_any_message_is_replaced(message, worker, registered,
     assert_right(decorated)
     assert len(seen) > message, "there were fewer messages"
     notes = " ".join(decorated.placement(X, X).notes)
-    assert "killed by SIGKILL" in notes or message, notes
+    assert "killed by SIGKILL" in notes or message == 4, notes  # the placement may be through already
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_a_clock_that_jumps_in_the_worker_changes_no_result(jump, worker, regist
     assert from_json(to_json(decorated.placement(X, X)))
 
 
-@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("jump", [slowly("forwards"), *list(JUMPS)[1:]])
 def test_a_clock_that_jumps_here_changes_no_result(jump, registered, monkeypatch):
     registered(Good())
     scope = {"__name__": "clock"}
@@ -319,7 +319,7 @@ def _python(text, **environment):
     """A process of its own with ``environment``, None for what it shall not have."""
     merged = {**os.environ, **environment}
     merged = {name: value for name, value in merged.items() if value is not None}
-    command = [sys.executable, "-c", textwrap.dedent(text)]
+    command = [sys.executable, "-P", "-c", textwrap.dedent(text)]
     return subprocess.run(command, env=merged, capture_output=True, text=True, timeout=120)
 
 
@@ -491,8 +491,6 @@ def package(tmp_path_factory):
     target = tmp_path_factory.mktemp("copy") / "collage_jax"
     source = Path(collage_jax.__file__).parent
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    for library in source.glob("*.so"):
-        (target / library.name).symlink_to(library)
     return target
 
 
@@ -506,11 +504,13 @@ DAMAGES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_without_any_extension_everything_still_runs(damage, package):
-    for library in package.glob("*.so"):
-        library.unlink()
-        DAMAGES[damage](library)
+    for library in Path(collage_jax.__file__).parent.glob("*.so"):
+        (package / library.name).unlink(missing_ok=True)
+        DAMAGES[damage](package / library.name)
     done = _python(
         """
+        import sys
+        sys.meta_path[:] = [f for f in sys.meta_path if "Editable" not in repr(f)]  # knows where they are whole
         import jax, jax.numpy as jnp, numpy as np
         import collage_jax
         x = jnp.linspace(-1, 1, 12).reshape(3, 4)
