@@ -27,6 +27,9 @@ FASTER = f"{FAST} --xla_cpu_parallel_codegen_split_count=1 --xla_cpu_use_fusion_
 CLEAR_AFTER, REPLACE_AFTER = 10, 400
 
 
+TERMINATED = Outcome(CRASHES, signal.SIGTERM.name)
+
+
 @dataclass(frozen=True)
 class Ran:
     """What came of the programs of one seed."""
@@ -69,6 +72,11 @@ class Runner:
             self._process = None
 
     def _ask(self, job: int | Program) -> Ran | Outcome:
+        """The answer to ``job``. A process that somebody terminates says nothing of its programs: another is asked."""
+        answer = self._asked(job)
+        return self._asked(job) if answer == TERMINATED else answer
+
+    def _asked(self, job: int | Program) -> Ran | Outcome:
         if self._process is None or self._count >= REPLACE_AFTER:
             self._start()
         assert self._connection is not None and self._process is not None
