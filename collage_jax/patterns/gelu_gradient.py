@@ -86,7 +86,9 @@ def _places(graph: Graph, gradient: Graph, x: Value) -> Iterator[dict[Value, Val
 def _found(graph: Graph, node: Node, made: dict[Value, Value]) -> bool:
     """True if ``graph`` has ``node`` of a gradient, whose outputs are then in ``made`` too."""
     operand = next((v for v in node.inputs if not isinstance(v, Constant)), None)
-    for other in () if operand is None else graph.users.get(made[operand], ()):
+    if operand not in made:  # arrays of the GELU's own stand in no graph twice
+        return False
+    for other in graph.users.get(made[operand], ()):
         if other.op == node.op and not other.barrier and not other.body and _agree(node, other, made):
             made.update(zip(node.outputs, other.outputs, strict=True))
             return True
@@ -107,7 +109,7 @@ def _params(node: Node) -> list[tuple[str, object]]:
 def _same(value: Value, other: Value, made: Mapping[Value, Value]) -> bool:
     if isinstance(value, Constant):
         return isinstance(other, Constant) and (value.bits, value.dtype) == (other.bits, other.dtype)
-    return made[value] is other
+    return made.get(value) is other
 
 
 def _composite(gradient: Graph, made: Mapping[Value, Value], root: Node) -> Node:
