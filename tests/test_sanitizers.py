@@ -46,5 +46,5 @@ def test_a_fault_is_reported_with_its_place(mode, tmp_path):
 
 def test_kernels_on_texts_of_all_kinds_keep_to_their_arrays():
     package = sanitizers.build("address", "kernels", "program")
-    status, reports = sanitizers.run("address", package, [str(sanitizers.ROOT / "tests/test_native_texts.py")])
-    assert (status, reports) == (0, [])
+    passed, reports = sanitizers.run("address", package, [str(sanitizers.ROOT / "tests/test_native_texts.py")])
+    assert passed and reports == []

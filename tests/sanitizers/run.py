@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,14 +72,13 @@ MODES = {
     "thread": Mode(
         ("-O1", *_LINES, "-fsanitize=thread"),
         ("libtsan.so", "libstdc++.so.6"),
-        {"TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:history_size=4:exitcode=0:report_signal_unsafe=0"},
+        {"TSAN_OPTIONS": f"suppressions={HERE / 'thread.supp'}:history_size=4:report_signal_unsafe=0"},
     ),
     "leak": Mode(
         (),
         _PRELOADED,
         {
-            "ASAN_OPTIONS": _ADDRESS.replace("detect_leaks=0", "detect_leaks=1")
-            + ":exitcode=0:fast_unwind_on_malloc=0",
+            "ASAN_OPTIONS": _ADDRESS.replace("detect_leaks=0", "detect_leaks=1") + ":fast_unwind_on_malloc=0",
             "LSAN_OPTIONS": "max_leaks=0:report_objects=0:print_suppressions=0",
             "UBSAN_OPTIONS": _UNDEFINED,
             "PYTHONMALLOC": "malloc",
@@ -106,10 +106,12 @@ def main() -> int:
     package = build(chosen.mode)
     if chosen.build_only:
         return 0
-    status, reports = run(chosen.mode, package, given or default_tests())
+    passed, reports = run(chosen.mode, package, given or default_tests())
     sys.stdout.writelines(f"{report}\n\n" for report in reports)
-    sys.stdout.write(f"{chosen.mode}: pytest's status {status}, {len(reports)} reports\n")
-    return 1 if status or reports else 0
+    sys.stdout.write(
+        f"{chosen.mode}: tests {'passed' if passed else 'failed or never ended'}, {len(reports)} reports\n"
+    )
+    return 0 if passed and not reports else 1
 
 
 def default_tests() -> list[str]:
@@ -149,15 +151,25 @@ def _edges(folder: Path) -> list[str]:
     return [*(f"-Wl,--wrap=GOMP_{name}" for name in ("parallel", "barrier", "loop_end")), str(made)]
 
 
-def run(name: str, lib: Path, arguments: list[str]) -> tuple[int, list[str]]:
-    """pytest's status with ``arguments``, and what the sanitizer found in our code, each once."""
+def run(name: str, lib: Path, arguments: list[str]) -> tuple[bool, list[str]]:
+    """Whether pytest passes with ``arguments``, and what the sanitizer found in our code, each once."""
     reports = ROOT / "build/sanitizers" / name / "reports" / str(os.getpid())
     # -P: not from this folder, where the package is not instrumented.
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     if name == "thread":  # its shadow memory has fixed places
         command = ["setarch", "-R", *command]
-    status = subprocess.run(command, cwd=ROOT, env=environment(name, reports, lib)).returncode
-    return status, sorted(set(found(reports)))
+    outcome = reports / "pytest.xml"
+    subprocess.run([*command, f"--junitxml={outcome}"], cwd=ROOT, env=environment(name, reports, lib))
+    return _passed(outcome), sorted(set(found(reports)))
+
+
+def _passed(outcome: Path) -> bool:
+    """True if pytest came to its end and all tests passed. A sanitizer has its own idea of a process's status."""
+    if not outcome.exists():
+        return False
+    suites = ElementTree.parse(outcome).getroot().findall("testsuite")
+    counts = [int(suite.get(kind, 0)) for suite in suites for kind in ("failures", "errors")]
+    return sum(counts) == 0 and sum(int(suite.get("tests", 0)) for suite in suites) > 0
 
 
 def environment(name: str, reports: Path, lib: Path) -> dict[str, str]:
