@@ -291,7 +291,7 @@ def dots(draw):
     return fun, stored(shape, turn), stored(other_shape, other_turn)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(dots())
 def test_products_compute_what_jax_does(fake, case):
     fun, shape, other = case
@@ -483,7 +483,7 @@ def slopes(draw):
     return fun, [array(*shape, dtype=dtype, seed=i) for i, shape in enumerate(shapes)], is_gelu, fits, has_sum
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(slopes())
 def test_gradients_of_activations_compute_what_jax_does(fake, case):
     fun, arrays, is_gelu, fits, has_sum = case

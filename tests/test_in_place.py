@@ -168,7 +168,7 @@ def test_an_output_of_the_program_is_written_too():
     check(fun, X, Q, written=2)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(st.data())
 def test_parts_of_any_size(data):
     sizes = data.draw(st.lists(st.integers(1, 70), min_size=1, max_size=5))

@@ -78,7 +78,7 @@ def pools(draw):
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=2 * settings.default.max_examples)
 @given(st.sampled_from(["max", "min"]), pools(), st.booleans())
 def test_the_gradient_goes_where_that_of_jax_goes(op, drawn, ties):
     shape, *about = drawn
@@ -90,7 +90,7 @@ def test_the_gradient_goes_where_that_of_jax_goes(op, drawn, ties):
     check(region, arrays)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=settings.default.max_examples)
 @given(pools())
 def test_sums_give_to_all(drawn):
     shape, *about = drawn

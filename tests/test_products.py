@@ -70,7 +70,7 @@ def convolutions(draw):
     return [of_lhs[a] for a in numbers[0]], [of_rhs[a] for a in numbers[1]], options
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=2 * settings.default.max_examples)
 @given(convolutions(), st.sampled_from([jnp.float32, jnp.bfloat16]))
 def test_products_are_the_convolution(drawn, dtype):
     x_shape, w_shape, options = drawn

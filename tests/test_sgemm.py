@@ -171,7 +171,7 @@ def gradients_of_weights(draw):
     return fun, (*summed, rows), (*summed, columns), names
 
 
-@settings(max_examples=40)
+@settings(max_examples=2 * settings.default.max_examples)
 @given(st.one_of(dots(), convolutions(), gradients_of_weights()))
 def test_results_are_jax_s(problem):
     fun, x, w, names = problem

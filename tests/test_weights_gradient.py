@@ -90,7 +90,7 @@ def convolutions(draw):
     return x_shape, w_shape, options
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(convolutions())
 def test_results_are_jax_s(drawn):
     x_shape, w_shape, options = drawn
