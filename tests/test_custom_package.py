@@ -28,10 +28,11 @@ LINES = 15
 def _can_build() -> bool:
     """True if this environment has what builds the package: setuptools, and what makes wheels."""
     try:
+        metadata.version("pip")
         version = tuple(map(int, metadata.version("setuptools").split(".")[:2]))
     except metadata.PackageNotFoundError:
         return False
-    return importlib.util.find_spec("pip") is not None and version >= (77, 0)
+    return version >= (77, 0)
 
 
 def _install_with_pip(source: Path, target: Path) -> None:
