@@ -200,7 +200,7 @@ def found(folder: Path) -> Iterator[str]:
 
 
 def _is_ours(report: str) -> bool:
-    """True if our code does it; of a race, both sides: others keep an order that is not seen (code of XLA's, the loader)."""
+    """True if our code does it; of a race, both sides: others, as XLA, keep an order that is not seen."""
     parts = report.split("\n\n")[:2] if "ThreadSanitizer: data race" in report else [report]
     return all(OURS.search(part) for part in parts)
 
