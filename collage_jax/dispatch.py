@@ -315,6 +315,11 @@ class Jitted(Entry):
         return jax.jit(call, **self._roles.shifted())
 
 
+def unbound(fun: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The function that ``fun`` is, and the instance, if any, that comes before its arguments."""
+    return (fun.__func__, (fun.__self__,)) if isinstance(fun, Bound) else (fun, ())
+
+
 class Bound:
     # A decorated function looked up on an instance: ``functools.partial`` cannot bind its other methods, and a Python
     # method would lose the instance in ``model.apply.explain(x)``.

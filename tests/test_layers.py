@@ -22,6 +22,7 @@ LAYERS = (
     "_compat",
     "log",
     "spelling",
+    "whole_file",
     "switches",
     "exporting",
     "config",

@@ -122,9 +122,12 @@ def why_switched_off(backend: Backend, switches: Switches) -> str | None:
         return None
     if (reason := switches.why_not(backend.name)) is not None:
         return reason
-    if switches.deterministic and not backend.deterministic:
-        return "it does not promise the same bits each time, as `deterministic` asks"
-    return None
+    return why_may_vary(backend) if switches.deterministic else None
+
+
+def why_may_vary(backend: Backend) -> str | None:
+    """Why ``deterministic`` leaves ``backend`` out; None if it does not."""
+    return None if backend.deterministic else "it does not promise the same bits each time, as `deterministic` asks"
 
 
 def why_unavailable(backend: Backend) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..costs import Cost, CostKey, Failed, Measured
+from ..whole_file import replacing
 from .queries import is_json
 from .records import Decision, Record, flaw, is_amount
 from .schema import COST_SCHEMA
@@ -51,7 +52,8 @@ def export_json(database: Database, path: str | os.PathLike[str]) -> int:
         "costs": [_cost_entry(record) for record in costs],
         "decisions": [{"key": d.key, "text": d.text, "written_s": d.written_s} for d in decisions],
     }
-    _replace_text(Path(path), json.dumps(document, indent=1, allow_nan=False) + "\n")
+    with replacing(path) as file:
+        file.write((json.dumps(document, indent=1, allow_nan=False) + "\n").encode("utf8"))
     return len(costs)
 
 
@@ -80,16 +82,6 @@ def _cost_entry(record: Record) -> dict[str, Any]:
     kind, names = ("failed", _FAILED) if isinstance(record.cost, Failed) else ("measured", _MEASURED)
     key = {name: getattr(record.key, name) for name in _KEY}
     return {**key, kind: {name: getattr(record.cost, name) for name in names}, "written_s": record.written_s}
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Write ``path`` so that no one ever sees a part of it."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _WrongError(Exception):

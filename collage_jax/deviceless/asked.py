@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _compat
 from ..api import checked_argnums, checked_backends
-from ..dispatch import Bound, Jitted
+from ..dispatch import Jitted, unbound
 from ..signature import Roles, roles_of
 from ..switches import NOTHING, Switches
 
@@ -33,9 +33,7 @@ def asked(fun: Any, backends: Iterable[str] | None, frozen_argnums: Any, static_
     """
     if not callable(fun):
         raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
-    first: tuple[Any, ...] = ()
-    if isinstance(fun, Bound):
-        fun, first = fun.__func__, (fun.__self__,)
+    fun, first = unbound(fun)
     options: dict[str, Any] = {}
     frozen: Sequence[int] = ()
     switches = NOTHING

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 from jax import lax
 
+from .elementwise import ELEMENTWISE
 from .ir import Constant, Graph, Node, Value
 from .simplify import drop_dead, is_cheap_broadcast, is_free, simplify, with_inputs
 from .splice import traced_nodes
@@ -20,16 +21,9 @@ from .splice import traced_nodes
 #: Axis ``order[i]`` of a value is axis i of the array that stands for it.
 Order: TypeAlias = tuple[int, ...]
 
-# fmt: off
-_ELEMENTWISE = frozenset({
-    "abs", "add", "add_any", "and", "clamp", "convert_element_type", "copy", "copy_p", "div", "eq", "erf", "erfc",
-    "exp", "exp2", "expm1", "ge", "gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max",
-    "min", "mul", "ne", "neg", "not", "or", "pow", "rsqrt", "select_n", "sign", "sqrt", "square", "stop_gradient",
-    "sub", "tanh", "xor",
-})
+_ELEMENTWISE = ELEMENTWISE | {"copy", "copy_p", "stop_gradient"}
 _WINDOWS = frozenset({"reduce_window_max", "reduce_window_min", "reduce_window_sum"})
 _REDUCES = frozenset({"reduce_max", "reduce_min", "reduce_sum", "argmax", "argmin"})
-# fmt: on
 
 
 def channels_last(graph: Graph) -> Graph:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from .ir import Graph, Node, Value
-from .simplify import with_inputs
-from .splice import traced_nodes
+from .splice import Instead, rewritten
 
 _ADDS = ("add", "add_any")
 
@@ -16,16 +15,13 @@ def double(graph: Graph) -> Graph:
 
     Two poolings of one array that are added to each other have become one by then, as equal nodes do.
     """
-    nodes: list[Node] = []
-    alias: dict[Value, Value] = {}
-    for old in graph.nodes:
-        node = with_inputs(old, alias)
-        if node.op in _ADDS and node.inputs[0] is node.inputs[1] and _is_array(node.inputs[0]) and not node.barrier:
-            doubled, alias[node.out] = traced_nodes(lambda x: x * 2, node.inputs[:1])
-            nodes += doubled
-        else:
-            nodes.append(node)
-    return Graph(graph.inputs, graph.constants, tuple(nodes), tuple(alias.get(v, v) for v in graph.outputs))
+    return rewritten(graph, _doubled)
+
+
+def _doubled(node: Node) -> Instead | None:
+    if node.op not in _ADDS or node.inputs[0] is not node.inputs[1] or not _is_array(node.inputs[0]) or node.barrier:
+        return None
+    return lambda x: x * 2, node.inputs[:1]
 
 
 def _is_array(value: Value) -> bool:

@@ -11,9 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from .ir import Graph, Node, Value
-from .simplify import with_inputs
-from .splice import traced_nodes
+from .ir import Graph, Node
+from .splice import rewritten
 
 
 def close_gaps(graph: Graph) -> Graph:
@@ -21,16 +20,9 @@ def close_gaps(graph: Graph) -> Graph:
 
     A weight that is not finite makes no NaN of the zeros any more.
     """
-    nodes: list[Node] = []
-    alias: dict[Value, Value] = {}
-    for old in graph.nodes:
-        node = with_inputs(old, alias)
-        if _has_gaps_for_nothing(node):
-            made, alias[node.out] = traced_nodes(_without_gaps(node.params), node.inputs)
-            nodes += made
-        else:
-            nodes.append(node)
-    return Graph(graph.inputs, graph.constants, tuple(nodes), tuple(alias.get(v, v) for v in graph.outputs))
+    return rewritten(
+        graph, lambda node: (_without_gaps(node.params), node.inputs) if _has_gaps_for_nothing(node) else None
+    )
 
 
 def _has_gaps_for_nothing(node: Node) -> bool:

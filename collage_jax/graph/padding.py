@@ -7,26 +7,20 @@ from typing import Any
 import numpy as np
 
 from .ir import Constant, Graph, Node, Value
-from .simplify import drop_dead, with_inputs
-from .splice import traced_nodes
+from .simplify import drop_dead
+from .splice import Instead, rewritten
 
 
 def fold_padding(graph: Graph) -> Graph:
     """``graph`` with convolutions that pad by themselves what a ``pad`` with zeros before them does."""
-    alias: dict[Value, Value] = {}
-    nodes: list[Node] = []
-    for old in graph.nodes:
-        node = with_inputs(old, alias)
+
+    def instead(node: Node) -> Instead | None:
         padding = _wider(graph, node)
         if padding is None:
-            nodes.append(node)
-            continue
-        source = graph.producer[node.inputs[0]].inputs[0]
-        made, alias[old.out] = traced_nodes(_padded(node, padding), [alias.get(source, source), node.inputs[1]])
-        nodes += made
-    if not alias:
-        return graph
-    return drop_dead(Graph(graph.inputs, graph.constants, tuple(nodes), tuple(alias.get(v, v) for v in graph.outputs)))
+            return None
+        return _padded(node, padding), (graph.producer[node.inputs[0]].inputs[0], node.inputs[1])
+
+    return drop_dead(rewritten(graph, instead))
 
 
 def _wider(graph: Graph, node: Node) -> tuple[tuple[int, int], ...] | None:

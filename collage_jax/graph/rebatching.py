@@ -10,24 +10,18 @@ from typing import Any
 from jax import lax
 
 from .ir import Graph, Node, Value
-from .simplify import drop_dead, with_inputs
-from .splice import traced_nodes
+from .simplify import drop_dead
+from .splice import Instead, rewritten
 
 
 def rebatch(graph: Graph) -> Graph:
     """``graph`` with dot_general(squeeze(x), squeeze(y)) and its broadcast back as one batched product of x and y."""
-    nodes: list[Node] = []
-    alias: dict[Value, Value] = {}
-    for old in graph.nodes:
-        node = with_inputs(old, alias)
-        pair = _operands(graph, old)
-        if pair is None:
-            nodes.append(node)
-            continue
-        product = graph.producer[old.inputs[0]]
-        made, alias[old.out] = traced_nodes(_batched(product), [alias.get(v, v) for v in pair])
-        nodes += made
-    return drop_dead(Graph(graph.inputs, graph.constants, tuple(nodes), tuple(alias.get(v, v) for v in graph.outputs)))
+
+    def instead(node: Node) -> Instead | None:
+        pair = _operands(graph, node)
+        return None if pair is None else (_batched(graph.producer[node.inputs[0]]), pair)
+
+    return drop_dead(rewritten(graph, instead))
 
 
 def _operands(graph: Graph, node: Node) -> tuple[Value, Value] | None:

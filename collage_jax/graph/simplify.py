@@ -98,6 +98,8 @@ def drop_dead(graph: Graph) -> Graph:
             kept.append(node)
             live.update(node.inputs)
     constants = tuple((v, array) for v, array in graph.constants if v in live)
+    if len(kept) == len(graph.nodes) and len(constants) == len(graph.constants):
+        return graph
     return Graph(graph.inputs, constants, tuple(reversed(kept)), graph.outputs)
 
 

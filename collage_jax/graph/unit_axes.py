@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from jax import lax
 
+from .elementwise import ELEMENTWISE
 from .ir import Constant, Graph, Node, Value
 from .simplify import is_free, simplify
 from .splice import traced_nodes
@@ -19,13 +20,6 @@ from .splice import traced_nodes
 #: One axis of a value.
 Axis: TypeAlias = tuple[Value, int]
 
-#: Operations whose operands and results have the same axes.
-# fmt: off
-_KEEPS_AXES = frozenset({
-    "abs", "add", "add_any", "and", "convert_element_type", "div", "eq", "exp", "exp2", "ge", "gt", "integer_pow", "le",
-    "log", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "select_n", "square", "sub", "tanh",
-})
-# fmt: on
 _REDUCES = ("reduce_max", "reduce_sum", "reduce_min")
 _RESHAPES = ("reshape", "squeeze", "expand_dims")
 
@@ -72,7 +66,7 @@ def _spread(graph: Graph, seeds: Sequence[Axis]) -> dict[Value, frozenset[int]]:
 def _is_handled(node: Node) -> bool:
     if node.barrier or len(node.outputs) != 1:
         return False
-    if node.op in _KEEPS_AXES:
+    if node.op in ELEMENTWISE:
         return all(v.ndim in (0, node.out.ndim) for v in node.inputs) and is_free(node.params.get("sharding"))
     return node.op in (*_REDUCES, "dot_general", "transpose", "broadcast_in_dim") or _is_reshape(node)
 
@@ -86,7 +80,7 @@ def _together(node: Node) -> Iterator[list[Axis]]:
     if not _is_handled(node):
         return
     out = node.out
-    if node.op in _KEEPS_AXES:
+    if node.op in ELEMENTWISE:
         groups = [[(v, a) for v in (*node.inputs, out) if v.ndim] for a in range(out.ndim)]
     elif node.op == "transpose":
         groups = [[(node.inputs[0], int(p)), (out, a)] for a, p in enumerate(node.params["permutation"])]
@@ -152,7 +146,7 @@ class _Rewrite:
         operands = [self._without(v) for v in node.inputs]
         kept = [[a for a in range(v.ndim) if a not in self._dropped.get(v, ())] for v in (*node.inputs, node.out)]
         shape = tuple(node.out.shape[a] for a in kept[-1])
-        if node.op in _KEEPS_AXES:
+        if node.op in ELEMENTWISE:
             made = Value(node.out.aval.update(shape=shape))
             params = {**node.params, "sharding": None} if "sharding" in node.params else node.params
             self._nodes.append(replace(node, params=params, inputs=tuple(operands), outputs=(made,)))

@@ -16,18 +16,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..graph.dominators import PostDominators
+from ..graph.elementwise import ELEMENTWISE
 from ..graph.ir import Graph, Node
 from .dimensions import is_spreader
-
-#: Operations, composites among them, that compute each element of the result from those at the same place.
-ELEMENTWISE = frozenset((
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp",
-    "clip", "convert_element_type", "cos", "cosh", "div", "elu", "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1",
-    "floor", "ge", "gelu", "gelu_gradient", "gt", "hard_sigmoid", "hard_swish", "integer_pow", "is_finite", "le",
-    "leaky_relu", "log", "log1p", "logistic", "lt", "max", "min", "mish", "mul", "ne", "neg", "not", "or", "pow",
-    "relu", "relu6", "rem", "round", "rsqrt", "select_n", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt",
-    "square", "sub", "tan", "tanh", "xor",
-))  # fmt: skip
 
 #: Operations that a label names before it is shortened.
 _LABEL_OPS = 6

@@ -1,28 +1,24 @@
-"""Gradients of whole operations, found by deriving them: what JAX makes of the forward pass, looked up in the program.
+"""Gradients of attentions and norms, each made one that kernels can take as a whole.
 
-A training step that JAX derived holds the very operations that JAX derives of an attention or a norm alone. What the
-gradient reads of the forward pass is computed anew for it, so that neither keeps the other from being one kernel: XLA
-merges equal operations that stay with it.
+What a gradient reads of the forward pass is computed anew for it, so that neither keeps the other from being one
+kernel: XLA merges equal operations that stay with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import jax
 from jax import lax
 
-from ..graph.evaluate import callable_of
 from ..graph.gradients import Gradient
 from ..graph.ir import Graph, Node, Value
 from ..graph.simplify import drop_dead, with_inputs
-from ..graph.trace import trace_function
 from .composites import Found, find_attention, normalisation
+from .derived import gradient_of, places
 from .folding import fold_scalars
-from .language import COMMUTATIVE
 from .matcher import Matcher
 from .numbering import Numbering
 
@@ -72,14 +68,10 @@ def _is_read_inside(graph: Graph, found: Found) -> bool:
 
 
 def _gradient_of(graph: Graph, numbering: Numbering, found: Found) -> Gradient | None:
-    made = {numbering.number(v): v for node in reversed(graph.nodes) for v in node.outputs}
     for instead in (_without_maxima, _as_it_is):
-        derived = _derived(found, instead)
-        for cotangent in _cotangents(graph, numbering, derived, found):
-            results = [made.get(number) for number in _numbers(numbering, derived, (cotangent, *found.inputs))]
-            if all(v is not None for v in results):
-                values = tuple(v for v in results if v is not None)
-                return Gradient(found.op, found.params, found.inputs, cotangent, values)
+        derived = gradient_of(found, _BY.get(found.op), instead)
+        for cotangent, results in places(graph, numbering, derived, found.inputs):
+            return Gradient(found.op, found.params, found.inputs, cotangent, results)
     return None
 
 
@@ -92,54 +84,6 @@ def _without_maxima(node: Node) -> Callable[..., Any] | None:
 
 def _as_it_is(node: Node) -> None:
     return None
-
-
-def _derived(found: Found, instead: Callable[[Node], Any]) -> Graph:
-    """The gradient of ``found`` as JAX derives it, from a cotangent and the inputs."""
-    forward = callable_of(found.nodes, found.inputs, (found.root.out,), instead=instead)
-    by = _BY.get(found.op)
-
-    def gradient(cotangent: Any, *inputs: Any) -> Any:
-        rest = () if by is None else inputs[by:]
-        _, pull_back = jax.vjp(lambda *first: forward(*first, *rest)[0], *inputs[:by])
-        return pull_back(cotangent)
-
-    return fold_scalars(trace_function(gradient, found.root.out.aval, *(v.aval for v in found.inputs)))
-
-
-def _numbers(numbering: Numbering, derived: Graph, inputs: Sequence[Value]) -> list[Any]:
-    """The numbers of what ``derived`` gives at ``inputs``, values of the graph."""
-    alias = dict(zip(derived.inputs, inputs, strict=True))
-    numbering.add(with_inputs(node, alias) for node in derived.nodes)
-    return [numbering.number(alias.get(v, v)) for v in derived.outputs]
-
-
-def _cotangents(graph: Graph, numbering: Numbering, derived: Graph, found: Found) -> list[Value]:
-    """Values of ``graph`` that may be the gradient by the result of ``found``, by one of the places that read it."""
-    wanted = derived.inputs[0]
-    _numbers(numbering, derived, (wanted, *found.inputs))
-    alias = dict(zip(derived.inputs, (wanted, *found.inputs), strict=True))
-    later = {wanted}
-    for old in derived.nodes:
-        node = with_inputs(old, alias)
-        if later.isdisjoint(node.inputs):
-            continue
-        later.update(node.outputs)
-        if node.inputs.count(wanted) == 1 and len(later.intersection(node.inputs)) == 1:
-            like = (v for other in graph.nodes for v in _in_place_of(wanted, node, other, numbering))
-            return [v for v in dict.fromkeys(like) if (v.shape, v.dtype) == (wanted.shape, wanted.dtype)]
-    return []
-
-
-def _in_place_of(wanted: Value, node: Node, other: Node, numbering: Numbering) -> Iterator[Value]:
-    """What ``other`` reads where ``node``, which it is like but for that, reads ``wanted``."""
-    if other.op != node.op or len(other.inputs) != len(node.inputs) or dict(other.params) != dict(node.params):
-        return
-    orders = [other.inputs, other.inputs[::-1]] if node.op in COMMUTATIVE else [other.inputs]
-    for inputs in orders:
-        pairs = list(zip(node.inputs, inputs, strict=True))
-        if all(numbering.number(a) == numbering.number(b) for a, b in pairs if a is not wanted):
-            yield next(b for a, b in pairs if a is wanted)
 
 
 def _apart(graph: Graph, numbering: Numbering, gradient: Gradient) -> Graph:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import numbers
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any
 
 from ..costs import Cost, Estimated, Failed
 from ..placement import PlacedRegion, Placement
+from ..whole_file import replacing
 from .decoding import FORMAT, KIND, placement_of
 from .fields import parse
 
@@ -70,23 +69,8 @@ def load(path: str | os.PathLike[str]) -> Placement:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Put ``text`` at ``path`` in UTF-8. Others see the old file or the new one, never a part."""
-    target = Path(os.path.realpath(path))  # a link keeps pointing where it did
-    if target.is_dir():
-        raise IsADirectoryError(f"{os.fspath(path)}: must be a file to write, got a folder; give a name in it")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            f"{os.fspath(path)}: must be in a folder that exists, got {target.parent}; make it first"
-        )
-    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(beside, "x", encoding="utf8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:  # an interrupt too must not leave a part behind
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write(text.encode("utf8"))
 
 
 def told(error: OSError, message: str) -> OSError:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import secrets
 import zipfile
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from io import BytesIO
-from pathlib import Path
 from typing import IO, NoReturn
 
+from ..whole_file import replacing
 from .manifest import NAME, REMEDY, Manifest, Member, read
 
 #: What a zip has for the time of each member: the same, so that the same contents are the same bytes.
@@ -28,17 +27,8 @@ def write(file: IO[bytes], manifest: Manifest, members: Mapping[str, bytes]) -> 
 
 def save(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str, bytes]) -> None:
     """Put the file at ``path``. Others see the old one or the new one, never a part."""
-    target = Path(os.path.realpath(path))  # a link keeps pointing where it did
-    beside = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with open(beside, "xb") as file:
-            write(file, manifest, members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:  # an interrupt too must not leave a part behind
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        write(file, manifest, members)
 
 
 class Archive:

@@ -20,8 +20,8 @@ def switched_off(placement: Placement) -> str | None:
         if region.backend == registry.REFERENCE:
             continue
         why = in_force().bars(region.backend, region.key, region.ops)
-        if why is None and in_force().deterministic and not registry.get(region.backend).deterministic:
-            why = f"{region.backend} does not promise the same bits each time, as `deterministic` asks"
+        if why is None and in_force().deterministic:
+            why = registry.why_may_vary(registry.get(region.backend))
         if why is not None:
             return why
     return None

@@ -12,7 +12,7 @@ import jax
 
 from .. import _compat, device
 from ..api import jit
-from ..dispatch import Bound, Jitted
+from ..dispatch import Jitted, unbound
 from ..placement import Placement
 from . import archive
 from .manifest import Manifest, Member
@@ -120,9 +120,7 @@ def _maker() -> dict[str, str]:
 
 def _decorated(fun: Any, options: dict[str, Any]) -> tuple[Jitted, tuple[Any, ...]]:
     """``fun`` decorated, and the arguments that come before those of the call."""
-    first: tuple[Any, ...] = ()
-    if isinstance(fun, Bound):
-        fun, first = fun.__func__, (fun.__self__,)
+    fun, first = unbound(fun)
     if not isinstance(fun, Jitted):
         return jit(fun, **options), first
     if options:

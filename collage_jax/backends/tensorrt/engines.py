@@ -7,8 +7,6 @@ holds none and one serves all regions that do equal work.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import threading
 from contextlib import suppress
 from functools import cache
@@ -19,6 +17,7 @@ from ...config import config
 from ...database.location import cache_directory
 from ...graph.canonical import region_text
 from ...graph.region import Region
+from ...whole_file import replacing
 from .library import Library
 from .network import network_of
 from .tensors import Network, Refused
@@ -118,10 +117,5 @@ def _write(name: str, plan: bytes) -> None:
         return
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115 - it outlives being closed
-        try:
-            with file:
-                file.write(_digest(name, plan) + plan)
-            os.replace(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(_digest(name, plan) + plan)
