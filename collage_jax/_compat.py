@@ -33,7 +33,7 @@ from jax.interpreters import ad as ad
 from jax.interpreters import batching as batching
 from jax.interpreters import mlir as mlir
 
-from .entry import Detour
+from .ffi.entry import Detour
 
 _Traceback = _xla_client.Traceback
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from .api import jit
-from .dispatch import Bound
+from .calls.dispatch import Bound
 from .placement import Placement
 
 #: What is traced: JAX's arrays, its tracers among them, NumPy's, and shapes for ``explain``.

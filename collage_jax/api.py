@@ -10,12 +10,12 @@ from numbers import Integral, Real
 from typing import Any
 
 from .backends import registry
+from .calls.dispatch import Jitted
 from .config import TUNE_MODES, config
-from .dispatch import Jitted
 from .placement import Placement
 from .spelling import did_you_mean
 from .switches import Switches, also, checked_names
-from .tuning import Settings
+from .tuning.stages import Settings
 
 
 def jit(

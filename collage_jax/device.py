@@ -8,8 +8,9 @@ from functools import cache
 
 import jax
 
-from . import _compat, native, target
+from . import _compat, target
 from .config import config
+from .ffi import native
 
 #: Memory of at least this many bytes goes back to the operating system when it is freed and comes anew, page by page,
 #: when it is asked for: `DEFAULT_MMAP_THRESHOLD_MAX` of the GNU C library (`man mallopt`).

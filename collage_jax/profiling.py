@@ -13,19 +13,19 @@ import numpy as np
 
 from .backends import registry
 from .backends.base import Backend
+from .calls.deciding import Call
 from .candidates import XLA
 from .costs import FAULTS, Measured
-from .deciding import Call
 from .graph.region import Region
 from .graph.trace import trace_function
 from .graph.work import operations, repeats, traffic
-from .lowering import APART, lower
+from .lowering.build import APART, lower
+from .lowering.plan import Plan
 from .placement import PlacedRegion, Placement
-from .plan import Plan
 from .problem import Problem, problem_of
-from .replay import plan_of
 from .report.profile import table
-from .tuning import Settings
+from .tuning.replay import plan_of
+from .tuning.stages import Settings
 
 ROUNDS = 15
 SECONDS = 3.0

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from fakes import Fake, assert_same
 
-from collage_jax import deciding
 from collage_jax.backends import discovery, registry
 from collage_jax.backends.base import Backend
+from collage_jax.calls import deciding
 from collage_jax.database import Database
 from collage_jax.graph.ir import Graph
-from collage_jax.graph_level import GraphLevel
 from collage_jax.measure import regions, whole
+from collage_jax.tuning.graph_level import GraphLevel
 
 
 def products(graph: Graph) -> list[tuple[int, ...]]:

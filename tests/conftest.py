@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import collage_jax
-from collage_jax import deciding
+from collage_jax.calls import deciding
 from collage_jax.config import config
 from collage_jax.database import Database
 from collage_jax.worker.client import Client

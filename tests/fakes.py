@@ -16,7 +16,7 @@ from collage_jax.backends.base import Backend, PreparedKernel, Proposal, Unsuppo
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.ir import Graph, Node, Value
 from collage_jax.graph.region import Region
-from collage_jax.plan import Plan
+from collage_jax.lowering.plan import Plan
 
 Wants = Callable[[Graph], Iterable[Iterable[int]]]
 Kernel = Callable[..., Any]

@@ -9,13 +9,13 @@ import jax
 from collage_jax.backends import registry
 from collage_jax.candidates import XLA, find
 from collage_jax.costs import Measured
-from collage_jax.lowering import lower
+from collage_jax.lowering.build import lower
+from collage_jax.lowering.plan import Plan
 from collage_jax.placement import Placement
-from collage_jax.plan import Plan
 from collage_jax.problem import problem_of
 from collage_jax.search.op_level import choose
-from collage_jax.summary import placed_regions
-from collage_jax.tuning import environment
+from collage_jax.tuning.stages import environment
+from collage_jax.tuning.summary import placed_regions
 
 #: Graph runtimes take whole subgraphs, and would leave nothing to the others.
 BACKENDS = [b for b in registry.usable(None)[0] if b.kind == "kernel-library" and b.name != "callback"]

@@ -17,12 +17,12 @@ import collage_jax
 from collage_jax.backends import own_kernels
 from collage_jax.backends.fused_attention import BACKEND
 from collage_jax.backends.fused_attention.kernel import STEP, TARGET
+from collage_jax.ffi.native_call import NativeCall
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.strides import Strided, destinations, sources
 from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, tolerance
-from collage_jax.native_call import NativeCall
 from collage_jax.patterns.recognise import recognise
 
 native = own_kernels.load(STEP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from api_fakes import use_fake
 import collage_jax
 from collage_jax import config
 from collage_jax.config import Config
+from collage_jax.ffi import native
 
 X = jnp.ones((3, 4))
 W = jnp.ones((4, 2))
@@ -196,3 +198,8 @@ def test_a_bad_default_is_traced_to_where_it_was_set(monkeypatch, setting, value
 def test_a_setting_that_does_not_exist_cannot_be_set():
     with pytest.raises(AttributeError, match="'budgets'; there are tune, backends, budget_s"):
         collage_jax.config.budgets = 1
+
+
+def test_a_source_tree_is_told_of_where_extensions_are_missing():
+    folder = Path(collage_jax.__file__).parent
+    assert native.hint().startswith(f" ({folder} is a source tree") == (folder.parent / "setup.py").exists()

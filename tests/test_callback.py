@@ -27,15 +27,7 @@ from collage_jax.backends import registry
 from collage_jax.candidates import find
 from collage_jax.costs import Measured
 from collage_jax.graph.trace import trace_function
-from collage_jax.host_functions import (
-    TARGET,
-    Digest,
-    callback_call,
-    callback_kernel,
-    register,
-    registered,
-    unregister,
-)
+from collage_jax.host_functions import TARGET, Digest, callback_call, callback_kernel, register, registered, unregister
 from collage_jax.patterns import Pattern, any_, const, gelu, one_of, op, optional, relu
 from collage_jax.patterns.recognise import recognise
 

@@ -29,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import collage_jax
-from collage_jax import deciding
+from collage_jax.calls import deciding
 from collage_jax.costs import Cost, CostKey, Failed, Measured
 from collage_jax.database import (
     Database,

@@ -17,8 +17,9 @@ from api_fakes import is_placed, products, use
 from fakes import Fake
 
 import collage_jax
-from collage_jax import config, deciding
+from collage_jax import config
 from collage_jax.backends import registry
+from collage_jax.calls import deciding
 from collage_jax.testing import case, check_backend
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from collage_jax import entry
+from collage_jax.ffi import entry
 
 
 @pytest.fixture(params=["built", "in Python"])

@@ -24,13 +24,14 @@ from fakes import Fake
 from placing import BACKENDS, on_kernels
 
 import collage_jax
-from collage_jax import deciding, primitive
 from collage_jax.backends import discovery, registry
+from collage_jax.calls import deciding
 from collage_jax.candidates import XLA
 from collage_jax.command_line import main
 from collage_jax.config import config
 from collage_jax.shipping.manifest import Member
-from collage_jax.site import Site
+from collage_jax.sites import primitive
+from collage_jax.sites.site import Site
 
 X = jnp.linspace(-1, 1, 12, dtype=jnp.float32).reshape(3, 4)
 W = {"w": jnp.linspace(1, 2, 8, dtype=jnp.float32).reshape(4, 2), "b": jnp.ones(2)}
@@ -622,7 +623,7 @@ import jax.monitoring
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name) if name.endswith("/cache_hits") else None)
 import collage_jax, numpy as np
-from collage_jax import deciding
+from collage_jax.calls import deciding
 deciding.decide = None  # nothing may be tuned, nor a decision be asked for
 folder = sys.argv[1]
 given = np.load(f"{folder}/given.npz")

@@ -26,8 +26,9 @@ import pytest
 from bad_backends import Bad
 
 import collage_jax
-from collage_jax import Failed, Measured, Placement, deciding, watch
+from collage_jax import Failed, Measured, Placement, watch
 from collage_jax.backends import registry
+from collage_jax.calls import deciding
 from collage_jax.database import Database, exchange, export_json, import_json
 from collage_jax.report.decoding import MOST_PLACES
 from collage_jax.report.fields import LARGEST

@@ -155,7 +155,7 @@ def test_a_python_kernel_that_took_the_place_of_another_is_checked_anew(worker):
 def test_a_fault_of_the_caller_s_does_not_spoil_the_worker(worker, monkeypatch):
     """Whatever leaves a job half done ends its worker, which would take the next job for the rest of that one."""
     collage_jax.jit(layer).placement(X, X)
-    first, store = worker._process, collage_jax.deciding.store()
+    first, store = worker._process, collage_jax.calls.deciding.store()
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "get_many", raising(ZeroDivisionError("in the middle")))
         with pytest.raises(ZeroDivisionError):

@@ -13,7 +13,7 @@ from api_fakes import assert_like_jit, is_placed, products, use, use_fake
 from fakes import Fake
 
 import collage_jax
-from collage_jax.frozen import KEPT, FrozenSets
+from collage_jax.calls.frozen import KEPT, FrozenSets
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)
 W = jnp.linspace(1, 2, 8).reshape(4, 2)

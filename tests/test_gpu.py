@@ -18,7 +18,7 @@ import pytest
 import collage_jax
 from collage_jax import Failed, Measured, device, target
 from collage_jax.config import config
-from collage_jax.lowering import Lowered
+from collage_jax.lowering.build import Lowered
 from collage_jax.measure import clock as clocks
 from collage_jax.measure.clock import HOST, DeviceClock
 from collage_jax.measure.reference import Reference

@@ -26,13 +26,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from collage_jax import native, target
+from collage_jax import target
 from collage_jax.backends import cublas
 from collage_jax.backends.base import Unsupported
 from collage_jax.backends.cublas import BACKEND, CuBLAS
 from collage_jax.backends.cublas import library as loading
 from collage_jax.backends.cublas.library import TARGET
 from collage_jax.backends.cublas.product import bits_of
+from collage_jax.ffi import native
 from collage_jax.gpu import xla_target
 from collage_jax.gpu.device import known
 from collage_jax.gpu.libraries import CUBLASLT, opened

@@ -22,10 +22,10 @@ from cuda_on_host import on_host, the_driver
 from cuda_on_host.sources import ROW_SOFTMAX, ROW_SUMS, SCALE_BIAS_RELU, TRANSPOSE
 
 import collage_jax
-from collage_jax import native
 from collage_jax.backends import registry
 from collage_jax.candidates import find
 from collage_jax.cuda_kernels import CudaSource, cuda_kernel, register, registered, unregister
+from collage_jax.ffi import native
 from collage_jax.gpu import xla_target
 from collage_jax.gpu.device import known
 from collage_jax.graph.trace import trace_function
@@ -395,7 +395,8 @@ def test_a_call_with_too_few_arrays_is_an_error(driver):
 def test_without_a_driver_the_program_says_so():
     script = """
 import jax, numpy as np
-from collage_jax import native, _cuda
+from collage_jax import _cuda
+from collage_jax.ffi import native
 native.register(_cuda.host)
 one = np.ones(3, np.int64)
 call = jax.ffi.ffi_call("collage_cuda_launch_v1", jax.ShapeDtypeStruct((4,), "float32"))

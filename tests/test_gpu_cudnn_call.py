@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from native_modules import compiled
 
-from collage_jax import native
+from collage_jax.ffi import native
 
 
 @pytest.fixture(scope="module")

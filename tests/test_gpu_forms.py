@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import collage_jax
-from collage_jax import deciding, target
+from collage_jax import target
 from collage_jax.backends import registry
+from collage_jax.calls import deciding
 from collage_jax.gpu.device import known
 from collage_jax.patterns import Pattern, any_, op
 from collage_jax.problem import problem_of

@@ -20,11 +20,12 @@ from cuda_on_host import the_driver
 from fakes import Fake
 from test_measure import costs_of, whole
 
-from collage_jax import Measured, device, native, target
+from collage_jax import Measured, device, target
 from collage_jax.config import Config, config
+from collage_jax.ffi import native
 from collage_jax.gpu import xla_target
 from collage_jax.gpu.device import known
-from collage_jax.lowering import Lowered
+from collage_jax.lowering.build import Lowered
 from collage_jax.measure import clock as clocks
 from collage_jax.measure import handover, regions, verdict
 from collage_jax.measure.clock import HOST, DeviceClock, flush_bytes

@@ -21,12 +21,13 @@ from jax import lax
 from networks import NETWORKS
 from tensorrt_numpy import FakeModule, kinds
 
-from collage_jax import native, target
+from collage_jax import target
 from collage_jax.backends.base import Unsupported
 from collage_jax.backends.tensorrt import BACKEND, engines, execution, library
 from collage_jax.backends.tensorrt.network import network_of
 from collage_jax.backends.tensorrt.tensors import Network, Refused
 from collage_jax.config import config
+from collage_jax.ffi import native
 from collage_jax.gpu.device import known
 from collage_jax.gpu.xla_target import sharding_on, why_not
 from collage_jax.graph.evaluate import callable_of

@@ -15,18 +15,18 @@ from fakes import Fake, assert_same
 import collage_jax
 from collage_jax.backends.base import Proposal, Unsupported
 from collage_jax.candidates import XLA, find
-from collage_jax.contenders import runtime_plans
 from collage_jax.costs import Failed, Measured
 from collage_jax.graph.trace import trace_function
-from collage_jax.graph_level import GraphLevel
-from collage_jax.lowering import lower
+from collage_jax.lowering.build import lower
+from collage_jax.lowering.plan import Plan
 from collage_jax.measure import whole
 from collage_jax.measure.reference import Reference
 from collage_jax.measure.whole import Trials
-from collage_jax.neighbourhood import around
-from collage_jax.plan import Plan
 from collage_jax.problem import problem_of
 from collage_jax.search.op_level import choose
+from collage_jax.tuning.contenders import runtime_plans
+from collage_jax.tuning.graph_level import GraphLevel
+from collage_jax.tuning.neighbourhood import around
 
 
 class Runtime(Fake):
@@ -242,7 +242,7 @@ def test_one_backend_alone_is_no_slower_than_all_that_it_takes(monkeypatch):
             return super().enter(name, plan)
 
     use(monkeypatch, Runtime("runtime"), ours_s=1e-3, xla_s=1e-2)
-    monkeypatch.setattr("collage_jax.tuning.GraphLevel", Recording)
+    monkeypatch.setattr("collage_jax.tuning.stages.GraphLevel", Recording)
     collage_jax.jit(chain).placement(X, X)
     assert any(len(p.placed) == 1 and len(p.placed[0][0].nodes) == len(p.graph.nodes) for p in entered.values())
 

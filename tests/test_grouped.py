@@ -20,11 +20,11 @@ from jax import lax
 from collage_jax.backends import own_kernels
 from collage_jax.backends.grouped import BACKEND
 from collage_jax.backends.grouped.kernel import SEPARABLE_STEP, SEPARABLE_TARGET, STEP, TARGET
+from collage_jax.ffi.native_call import NativeCall
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, tolerance
-from collage_jax.native_call import NativeCall
 from collage_jax.patterns.recognise import recognise
 
 grouped = own_kernels.load(STEP)

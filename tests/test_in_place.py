@@ -18,8 +18,8 @@ from collage_jax.backends.onednn import library
 from collage_jax.backends.own_kernels import load
 from collage_jax.candidates import find
 from collage_jax.graph.trace import trace_function
-from collage_jax.lowering import _unsplit, lower
-from collage_jax.plan import Plan
+from collage_jax.lowering.build import _unsplit, lower
+from collage_jax.lowering.plan import Plan
 
 pytestmark = pytest.mark.skipif(
     not library.load() or not hasattr(load("_kernels.concat"), "step_maker"), reason="there are no kernels here"

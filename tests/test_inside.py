@@ -13,15 +13,15 @@ from fakes import fake_graph
 from collage_jax.backends.onednn import BACKEND as ONEDNN
 from collage_jax.backends.registry import get
 from collage_jax.candidates import XLA, Candidate, Candidates
-from collage_jax.contenders import REFINED, refined_plan
 from collage_jax.costs import Cost, Failed, Measured
 from collage_jax.graph.region import Region
 from collage_jax.graph.split import split
 from collage_jax.graph.trace import trace_function
-from collage_jax.lowering import APART, Lowered, lower
+from collage_jax.lowering.build import APART, Lowered, lower
+from collage_jax.lowering.plan import Plan
 from collage_jax.measure import inside
-from collage_jax.plan import Plan
 from collage_jax.search.op_level import Charges
+from collage_jax.tuning.contenders import REFINED, refined_plan
 
 
 def chain(count: int) -> tuple[Plan, Candidates]:

@@ -127,7 +127,7 @@ placement = gradient.placement(w, x)
 assert (number == 1) == any("first process" in note for note in placement.notes), placement.notes
 print(sorted((region.backend, region.ops) for region in placement.regions))
 # What the first process does not ask for is XLA's, after some patience.
-from collage_jax import processes
+from collage_jax.calls import processes
 processes.PATIENCE_S = 0.1
 if number == 1:
     alone = collage_jax.jit(lambda x: jnp.tanh(x @ w), budget_s=0)

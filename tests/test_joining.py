@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collage_jax import program
 from collage_jax.backends.onednn import library
-from collage_jax.joining import Task, run_tasks, tasks_of_call
-from collage_jax.native_call import NativeCall, NativeOperand
-from collage_jax.program import Step, can_hold
+from collage_jax.ffi import program
+from collage_jax.ffi.native_call import NativeCall, NativeOperand
+from collage_jax.ffi.program import Step, can_hold
+from collage_jax.lowering.joining import Task, run_tasks, tasks_of_call
 
 onednn = library.load()
 pytestmark = pytest.mark.skipif(not onednn, reason="there is no oneDNN here")

@@ -18,7 +18,7 @@ PACKAGE = Path(collage_jax.__file__).parent
 
 #: From the lowest to the highest. A module belongs to the longest name that it is, or lies in.
 LAYERS = (
-    "entry",
+    "ffi.entry",
     "_compat",
     "log",
     "spelling",
@@ -30,15 +30,15 @@ LAYERS = (
     "database",
     "store",
     "watch",
-    "native",
+    "ffi.native",
     "gpu.device",
     "gpu.xla_target",
     "target",
     "device",
-    "processes",
-    "site",
-    "primitive",
-    "native_call",
+    "calls.processes",
+    "sites.site",
+    "sites.primitive",
+    "ffi.native_call",
     "graph",
     "patterns",
     "host_functions",
@@ -54,36 +54,36 @@ LAYERS = (
     "backends.discovery",
     "backends",
     "candidates",
-    "plan",
+    "lowering.plan",
     "problem",
-    "program",
-    "in_place",
-    "joining",
-    "lowering",
+    "ffi.program",
+    "lowering.in_place",
+    "lowering.joining",
+    "lowering.build",
     "measure",
     "search",
     "placement",
     "report",
-    "summary",
-    "replay",
-    "contenders",
-    "neighbourhood",
-    "graph_level",
-    "pricing",
-    "tuning",
-    "pinning",
-    "progress",
+    "tuning.summary",
+    "tuning.replay",
+    "tuning.contenders",
+    "tuning.neighbourhood",
+    "tuning.graph_level",
+    "tuning.pricing",
+    "tuning.stages",
+    "tuning.pinning",
+    "calls.progress",
     "worker.transfer",
     "worker.channel",
     "worker.jobs",
     "worker",
-    "deciding",
+    "calls.deciding",
     "profiling",
-    "signature",
-    "frozen",
-    "between",
-    "within",
-    "dispatch",
+    "calls.signature",
+    "calls.frozen",
+    "calls.between",
+    "calls.within",
+    "calls.dispatch",
     "api",
     "adapting",
     "equinox",
@@ -126,11 +126,14 @@ class Import:
 
 @cache
 def sources() -> dict[str, str]:
-    """Text by module name, such as ``backends.base``; a package is called as its folder is."""
+    """Text by module name, such as ``backends.base``; a package as its folder is called, not if all docstring."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf8")
+        parts, text = path.relative_to(PACKAGE).with_suffix("").parts, path.read_text(encoding="utf8")
+        if parts[-1] != "__init__":
+            found[".".join(parts)] = text
+        elif len(ast.parse(text).body) > 1:
+            found[".".join(parts[:-1])] = text
     return found
 
 

@@ -15,8 +15,8 @@ from collage_jax.graph.evaluate import evaluate
 from collage_jax.graph.region import Region
 from collage_jax.graph.split import split
 from collage_jax.graph.trace import trace_function
-from collage_jax.lowering import lower
-from collage_jax.plan import Plan
+from collage_jax.lowering.build import lower
+from collage_jax.lowering.plan import Plan
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 W = np.linspace(0.5, 2, 16, dtype=np.float32).reshape(4, 4)

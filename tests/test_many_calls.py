@@ -17,8 +17,8 @@ from api_fakes import use
 from jax import lax
 
 import collage_jax
-from collage_jax import dispatch
 from collage_jax.backends import registry
+from collage_jax.calls import dispatch
 
 THREADS = 8
 

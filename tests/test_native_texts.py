@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collage_jax import native, program
 from collage_jax.backends import own_kernels
 from collage_jax.backends.onednn import library
+from collage_jax.ffi import native, program
 
 CONV = "src=1x6x7x16 dst=1x6x7x16 kernel=3x3 group=1 strides=1x1 dilation=1x1 pads=1x1 relu=0"
 PRODUCT = "sizes=6x5x7 rows=1x1x2x3 steps=0x0x15x5 source=30 weights=7x1 scale=1.0 floor=-inf low=0.0 high=inf"

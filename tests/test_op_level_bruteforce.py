@@ -14,7 +14,7 @@ from fakes import Fake, fake_graph, random_reads
 from collage_jax.candidates import XLA, Candidate, Candidates, find, is_view
 from collage_jax.costs import Cost, Failed, Measured
 from collage_jax.graph.ir import Graph
-from collage_jax.plan import Plan
+from collage_jax.lowering.plan import Plan
 from collage_jax.search.op_level import BOUNDARY_US, NO_CHARGES, Charges, choose
 
 pytestmark = pytest.mark.slow

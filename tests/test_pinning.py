@@ -12,7 +12,8 @@ from api_fakes import is_placed, products, use
 from fakes import Fake, wrong_numbers
 
 import collage_jax
-from collage_jax import Placement, deciding
+from collage_jax import Placement
+from collage_jax.calls import deciding
 from collage_jax.report.files import to_json
 
 

@@ -16,15 +16,15 @@ from jax import lax
 from jax.test_util import check_grads
 
 import collage_jax
-from collage_jax import deciding
 from collage_jax.backends import conv_as_dots, registry
+from collage_jax.calls import deciding
 from collage_jax.candidates import XLA, find
 from collage_jax.costs import Measured
+from collage_jax.lowering.plan import Plan
 from collage_jax.placement import Placement
-from collage_jax.plan import Plan
 from collage_jax.search.op_level import choose
-from collage_jax.summary import placed_regions
-from collage_jax.tuning import environment
+from collage_jax.tuning.stages import environment
+from collage_jax.tuning.summary import placed_regions
 
 USABLE = {backend.name for backend in registry.usable(None)[0]}
 

@@ -23,8 +23,8 @@ import collage_jax
 from collage_jax.backends import discovery, registry
 from collage_jax.backends.base import Backend, Proposal, Unsupported
 from collage_jax.backends.source import source_version
-from collage_jax.dispatch import _concrete
-from collage_jax.lowering import Lowered
+from collage_jax.calls.dispatch import _concrete
+from collage_jax.lowering.build import Lowered
 from collage_jax.measure import verdict, whole
 from collage_jax.measure.reference import Reference
 
@@ -221,7 +221,7 @@ def test_cached_times_nothing_the_machine_included(monkeypatch):
 
     for module in ("measure.race", "measure.regions", "measure.whole", "measure.handover"):
         monkeypatch.setattr(f"collage_jax.{module}.race", time_it)
-    monkeypatch.setattr("collage_jax.tuning.handover_us_per_byte", time_it)
+    monkeypatch.setattr("collage_jax.tuning.stages.handover_us_per_byte", time_it)
     x = jnp.ones((4, 4))
     assert jnp.array_equal(collage_jax.jit(lambda x: jnp.tanh(x @ x), tune="cached")(x), jnp.tanh(x @ x))
 

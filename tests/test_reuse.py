@@ -31,9 +31,9 @@ PROGRAM = textwrap.dedent("""
     from collage_jax.costs import Measured
     from collage_jax.graph.split import split
     from collage_jax.graph.trace import trace_function
-    from collage_jax.lowering import lower
+    from collage_jax.lowering.build import lower
     from collage_jax.patterns.recognise import recognise
-    from collage_jax.plan import Plan
+    from collage_jax.lowering.plan import Plan
     from collage_jax.search.op_level import Charges, choose
 
     hits = []

@@ -20,7 +20,7 @@ from placing import on_kernels
 from serving.batching import Batcher, Closed, Full
 
 import collage_jax
-from collage_jax import deciding
+from collage_jax.calls import deciding
 
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed; pip install '.[serve]'")
 httpx = pytest.importorskip("httpx", reason="httpx is not installed; pip install '.[serve]'")

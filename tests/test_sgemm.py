@@ -21,11 +21,11 @@ from jax import lax
 from collage_jax.backends import own_kernels
 from collage_jax.backends.sgemm import BACKEND
 from collage_jax.backends.sgemm.kernel import STEP, TARGET
+from collage_jax.ffi.native_call import NativeCall
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
 from collage_jax.measure.compare import largest_error, tolerance
-from collage_jax.native_call import NativeCall
 from collage_jax.patterns.recognise import recognise
 
 sgemm = own_kernels.load(STEP)

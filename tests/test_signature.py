@@ -10,7 +10,7 @@ from fakes import array_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collage_jax.signature import key_of, roles_of
+from collage_jax.calls.signature import key_of, roles_of
 
 
 def roles(fun, frozen=(), static_nums=None, static_names=None, donate_nums=None, donate_names=None):

@@ -13,7 +13,7 @@ from jax import lax
 from collage_jax.graph.region import Region
 from collage_jax.graph.subgraphs import maximal_convex, merged
 from collage_jax.graph.trace import trace_function
-from collage_jax.plan import Plan
+from collage_jax.lowering.plan import Plan
 
 
 def can_run(graph, sets):

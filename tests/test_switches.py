@@ -17,8 +17,9 @@ from api_fakes import is_placed, products, use
 from fakes import Fake
 
 import collage_jax
-from collage_jax import Placement, config, deciding
+from collage_jax import Placement, config
 from collage_jax.backends import registry
+from collage_jax.calls import deciding
 from collage_jax.switches import NOTHING, Switches, in_force
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)
@@ -147,7 +148,7 @@ w, x = jnp.full((64, 64), 0.5), jnp.ones((8, 64))
 assert (f(w, x) == jax.jit(lambda w, x: jax.nn.relu(x @ w))(w, x)).all()
 assert jax.grad(lambda x: f(w, x).sum())(x).shape == x.shape
 f.lower(w, x), f.explain(w, x), f.placement(w, x)
-from collage_jax import deciding
+from collage_jax.calls import deciding
 from collage_jax.backends import discovery
 print(discovery.builtin.cache_info().currsize, deciding.WORKER._process,
       collage_jax.store._database.cache_info().currsize)

@@ -20,11 +20,12 @@ import pytest
 from jax import lax
 
 import collage_jax
-from collage_jax import Backend, PreparedKernel, Proposal, Unsupported, primitive
+from collage_jax import Backend, PreparedKernel, Proposal, Unsupported
 from collage_jax.backends import registry
 from collage_jax.costs import Measured
 from collage_jax.graph.ir import Constant, Value
 from collage_jax.patterns import Pattern, any_, op
+from collage_jax.sites import primitive
 from collage_jax.testing import (
     BackendContract,
     ContractViolation,

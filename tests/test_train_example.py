@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import collage_jax
-from collage_jax import dispatch
+from collage_jax.calls import dispatch
 
 for needed in ("flax", "optax", "equinox", "orbax.checkpoint"):
     pytest.importorskip(needed, reason="the extra `examples` is not installed")

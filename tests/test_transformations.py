@@ -10,9 +10,9 @@ from api_fakes import assert_like_jit, is_placed, use_fake
 from jax.experimental import checkify
 
 import collage_jax
-from collage_jax import primitive
 from collage_jax.graph.canonical import parameter_text
-from collage_jax.site import Site
+from collage_jax.sites import primitive
+from collage_jax.sites.site import Site
 
 X = jnp.linspace(-1, 1, 12).reshape(3, 4)
 W = jnp.linspace(1, 2, 8).reshape(4, 2)

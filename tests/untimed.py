@@ -7,11 +7,12 @@ from collections import Counter
 import placing
 import pytest
 
-from collage_jax import dispatch, tuning
+from collage_jax.calls import dispatch
 from collage_jax.candidates import XLA
 from collage_jax.costs import Measured
 from collage_jax.placement import Placement
-from collage_jax.pricing import Prices
+from collage_jax.tuning import stages as tuning
+from collage_jax.tuning.pricing import Prices
 
 #: Options of ``collage_jax.jit`` with which nothing is timed once ``place`` was called.
 OPTIONS = {"tune": "cached", "backends": [backend.name for backend in placing.BACKENDS]}

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from jax import lax
 
-from .. import native
+from ..ffi import native
 from ..graph.ir import Constant, Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from .._compat import typeof
 from ..api import disabled
+from ..calls.within import drawn
 from ..shipping import Loaded, load
 from ..shipping import export as export_program
-from ..within import drawn
 from .programs import ROUNDS, compare, program_command
 from .target import target_of
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import _compat
 from ..api import checked_argnums, checked_backends
-from ..dispatch import Jitted, unbound
-from ..signature import Roles, roles_of
+from ..calls.dispatch import Jitted, unbound
+from ..calls.signature import Roles, roles_of
 from ..switches import NOTHING, Switches
 
 _ROLES = ("static_argnums", "static_argnames", "donate_argnums", "donate_argnames")

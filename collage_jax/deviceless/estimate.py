@@ -28,8 +28,8 @@ from ..gpu.device import GpuDevice
 from ..graph.ir import Node
 from ..graph.region import Region
 from ..graph.work import operations, repeats, traffic
+from ..lowering.plan import Plan
 from ..patterns.numbering import number_values
-from ..plan import Plan
 from .kernels import Kernel, kernels
 
 LAUNCH_S = 3e-6

@@ -9,18 +9,18 @@ from typing import Any
 import jax
 
 from .. import _compat
+from ..calls.signature import Roles
+from ..calls.within import as_a_whole, whole
 from ..candidates import Candidate
 from ..costs import told
 from ..gpu.device import GpuDevice, known
 from ..gpu.xla_target import sharding_on, why_not
-from ..lowering import Lowered, lower
+from ..lowering.build import Lowered, lower
+from ..lowering.plan import Plan
 from ..placement import Placement
-from ..plan import Plan
 from ..problem import problem_of
-from ..signature import Roles
 from ..switches import also
 from ..target import aiming_at
-from ..within import as_a_whole, whole
 from .asked import asked
 from .placing import Placing
 from .program import Donated, GpuProgram, shape_of

@@ -11,20 +11,20 @@ from collections.abc import Mapping, Sequence
 
 from ..backends import registry
 from ..candidates import XLA, Candidate, Refusal, candidate_of, find
-from ..contenders import runtime_plans
 from ..costs import Cost, Failed
 from ..gpu.device import GpuDevice
 from ..graph.ir import Graph
 from ..graph.region import Region
+from ..lowering.plan import Plan
 from ..measure.clock import since
 from ..placement import Placement
-from ..plan import Plan
 from ..problem import Problem
 from ..report.figures import duration
 from ..search.op_level import Charges, choose
-from ..summary import edges_of, left_out, placed_regions
 from ..switches import in_force
-from ..tuning import environment
+from ..tuning.contenders import runtime_plans
+from ..tuning.stages import environment
+from ..tuning.summary import edges_of, left_out, placed_regions
 from .estimate import Roofline
 from .kernels import needs_engine
 from .tracing import why_untraceable

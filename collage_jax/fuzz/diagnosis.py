@@ -13,7 +13,7 @@ from ..graph.evaluate import Env, callable_of, read, run_node
 from ..measure.compare import largest_error, tolerance
 from ..placement import Placement
 from ..problem import problem_of
-from ..replay import plan_of
+from ..tuning.replay import plan_of
 
 
 def culprits(closed_jaxpr: Any, frozen: Sequence[int], arguments: Sequence[Any], placement: Placement) -> Iterator[str]:

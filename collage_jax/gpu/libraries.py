@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 
-from .. import native
 from ..backends.base import Unsupported
+from ..ffi import native
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from .. import _compat, primitive
+from .. import _compat
+from ..sites import primitive
 from .ir import Constant, Graph, Node, Value
 from .simplify import simplify
 

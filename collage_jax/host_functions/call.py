@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .. import native
+from ..ffi import native
 from ..graph.ir import is_array_dtype
 from .digest import Digest, place_of
 

@@ -26,8 +26,9 @@ from typing import Any, Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from .. import device, native, target
+from .. import device, target
 from ..config import config
+from ..ffi import native
 from ..gpu.device import GpuDevice
 from .marks import marked, misplaced
 

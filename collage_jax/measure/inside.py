@@ -18,8 +18,8 @@ import numpy as np
 from ..candidates import XLA, Candidates
 from ..costs import Cost, Measured
 from ..graph.ir import Node
-from ..lowering import APART, Lowered
-from ..plan import Plan
+from ..lowering.build import APART, Lowered
+from ..lowering.plan import Plan
 
 #: Kernels up to this many times slower alone than the best are tried inside.
 NEAR = 1.3

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import watch
-from ..lowering import Lowered
+from ..lowering.build import Lowered
 from . import clock as clocks
 from .clock import HOST, Clock, since
 from .compare import relative_error

@@ -1,17 +1,6 @@
 """The pattern language and the composites recognised with it."""
 
-from .language import (
-    Pattern,
-    PatternError,
-    Term,
-    any_,
-    const,
-    one_of,
-    op,
-    optional,
-    same,
-    spread,
-)
+from .language import Pattern, PatternError, Term, any_, const, one_of, op, optional, same, spread
 from .matcher import Match, Matcher, match
 from .vocabulary import (
     attention,

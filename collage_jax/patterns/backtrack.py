@@ -10,13 +10,7 @@ import numpy as np
 
 from ..graph.ir import Constant, Graph, Node, Value
 from .constants import is_float, is_widening, read_scalar
-from .dimensions import (
-    Frame,
-    frame_before,
-    frame_before_reduction,
-    identity,
-    is_spreader,
-)
+from .dimensions import Frame, frame_before, frame_before_reduction, identity, is_spreader
 from .language import COMMUTATIVE, Any_, Const, OneOf, Op, Same, Spread, Term
 from .numbering import Numbers, same_value
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .. import program
 from ..backends import registry
+from ..ffi import program
 from ..placement import Placement
 from ..switches import in_force
 from .manifest import Signature

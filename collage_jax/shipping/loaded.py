@@ -12,7 +12,7 @@ import jax
 import jax.export
 
 from .. import _compat
-from ..entry import Detour, Entry
+from ..ffi.entry import Detour, Entry
 from ..placement import Placement
 from .fitting import switched_off
 from .manifest import Manifest

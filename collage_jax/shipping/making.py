@@ -12,7 +12,7 @@ import jax
 
 from .. import _compat, device
 from ..api import jit
-from ..dispatch import Jitted, unbound
+from ..calls.dispatch import Jitted, unbound
 from ..placement import Placement
 from . import archive
 from .manifest import Manifest, Member

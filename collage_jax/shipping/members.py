@@ -12,13 +12,13 @@ import jax.export
 
 from .. import _compat
 from ..backends import registry
+from ..calls.deciding import Tuned
+from ..calls.dispatch import Jitted
+from ..calls.within import as_a_whole, is_spread
 from ..candidates import XLA
-from ..deciding import Tuned
-from ..dispatch import Jitted
-from ..lowering import Lowered
+from ..lowering.build import Lowered
 from ..placement import Placement
 from ..report.files import to_json
-from ..within import as_a_whole, is_spread
 from .arrays import ArraySpec, encode
 from .manifest import Signature
 from .programs import Programs, exported, listed, packing, shapes

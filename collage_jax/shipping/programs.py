@@ -10,7 +10,7 @@ import jax
 import jax.export
 
 from .. import _compat
-from ..lowering import Lowered
+from ..lowering.build import Lowered
 from .targets import callable_targets
 
 #: The only platform whose programs are exported.

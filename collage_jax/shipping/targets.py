@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from jax.export import DisabledSafetyCheck
 
-from .. import _compat, native, program
+from .. import _compat
 from ..backends import registry
 from ..exporting import with_kernels
+from ..ffi import native, program
 
 
 def register_ffi_targets() -> tuple[str, ...]:

@@ -16,11 +16,11 @@ from ..backends.base import Backend
 from ..costs import Measured
 from ..graph.ir import Graph
 from ..graph.region import Region
+from ..lowering.plan import Plan
 from ..measure.compare import tolerance
 from ..measure.whole import default_tolerance
 from ..placement import Place, PlacedRegion, Placement
-from ..plan import Plan
-from ..tuning import environment
+from ..tuning.stages import environment
 from .case import concrete
 from .findings import Skipped
 from .samples import Program, Sample

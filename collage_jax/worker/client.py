@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..costs import CostStore, Failed, told
 from ..log import LOG
 from ..placement import Placement
-from ..tuning import Barred
+from ..tuning.stages import Barred
 from ..watch import Step
 from . import transfer
 from .channel import Closed

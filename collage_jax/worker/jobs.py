@@ -8,7 +8,7 @@ from typing import Any
 
 from ..costs import Cost, CostKey
 from ..placement import Placement
-from ..tuning import Barred, Settings
+from ..tuning.stages import Barred, Settings
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,9 +15,9 @@ import jax
 from .. import _compat, watch
 from ..backends import registry
 from ..costs import Cost, CostKey
-from ..pinning import check
 from ..problem import problem_of
-from ..tuning import tune
+from ..tuning.pinning import check
+from ..tuning.stages import tune
 from .channel import Channel, Closed
 from .jobs import Ask, Done, Go, Job, Progress, Tell
 

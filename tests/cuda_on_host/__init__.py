@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from collage_jax import native
+from collage_jax.ffi import native
 
 FOLDER = Path(__file__).parent
 

@@ -6,7 +6,7 @@ import threading
 from functools import cache
 from types import ModuleType
 
-from ... import native
+from ...ffi import native
 from ...gpu.libraries import CUBLASLT, opened
 from ..base import Unsupported
 

@@ -17,8 +17,9 @@ from hashlib import sha256
 from types import ModuleType
 from typing import Any
 
-from ... import native, target
+from ... import target
 from ...cuda_kernels import CudaKernel, CudaSource, register, registered, unregister
+from ...ffi import native
 from ...graph.region import Region
 from ..base import Unsupported
 from ..user_kernels import UserKernels

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from ... import native
+from ...ffi import native
 from ...gpu.libraries import Library, opened
 from ..base import Unsupported
 

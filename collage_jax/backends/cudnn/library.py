@@ -6,7 +6,8 @@ import threading
 from functools import cache, lru_cache
 from types import ModuleType
 
-from ... import native, target
+from ... import target
+from ...ffi import native
 from ...gpu.device import GpuDevice
 from ...gpu.libraries import CUBLASLT, Library, driver_missing, opened, with_stand_in
 from ..base import Unsupported

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...ffi.native_call import NativeCall, NativeOperand
 from ...graph.region import Region
-from ...native_call import NativeCall, NativeOperand
 from ..heads import Heads, Mask
 
 TARGET = "collage_attention_v1"

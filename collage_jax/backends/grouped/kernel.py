@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...ffi.native_call import NativeCall, NativeOperand
 from ...graph.ir import Value
 from ...graph.region import Region
-from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel
 from .convolution import Convolution
 

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...ffi.native_call import NativeCall, NativeOperand
 from ...graph.evaluate import callable_of
 from ...graph.ir import Value
 from ...graph.region import Region
-from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel
 from .call import Operand, PostOp, packing_spec
 from .implementation import Choice

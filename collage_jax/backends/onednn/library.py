@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ...native import file_of, hint, register, short_spinning
+from ...ffi.native import file_of, hint, register, short_spinning
 from ..base import Unsupported
 
 #: The FFI target; attributes ``spec`` (see ``csrc/onednn/spec.h``) and ``version`` (the extension's ``version()``).

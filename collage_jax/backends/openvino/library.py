@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from ...native import file_of, hint, register
+from ...ffi.native import file_of, hint, register
 from ..base import Unsupported
 
 #: Packs weights: a token for the model that holds them.

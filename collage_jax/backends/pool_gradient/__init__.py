@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 
+from ...ffi.native_call import NativeCall, NativeOperand
 from ...graph.ir import Graph, Node, Value
 from ...graph.origins import Inside
 from ...graph.region import Region
-from ...native_call import NativeCall, NativeOperand
 from ..base import PreparedKernel, Proposal, Unsupported
 from ..own_kernels import OwnKernels
 from .plan import ANCHORS, Windows, is_gradient, plan, with_zeros

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax
 
+from ...ffi.native_call import NativeCall, NativeOperand
 from ...graph.region import Region
-from ...native_call import NativeCall, NativeOperand
 from .plan import Rows
 
 TARGET = "collage_rows_v1"

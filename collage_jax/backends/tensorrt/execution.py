@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import jax
 
-from ... import native
+from ...ffi import native
 from ..base import Unsupported
 from . import library
 from .engines import path_of, stored

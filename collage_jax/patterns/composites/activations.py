@@ -9,22 +9,7 @@ import math
 
 from ..language import Term, any_, const, one_of, op
 from ..matcher import Match
-from ..vocabulary import (
-    absolute,
-    add,
-    clamp,
-    div,
-    exp,
-    expm1,
-    log1p,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    select_n,
-    sub,
-    tanh,
-)
+from ..vocabulary import absolute, add, clamp, div, exp, expm1, log1p, maximum, minimum, mul, neg, select_n, sub, tanh
 from .algebra import chosen_if_positive, cube, product, scaled, square, unless_negative
 from .found import Params, PatternRecogniser, no_params
 

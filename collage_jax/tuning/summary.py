@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from .candidates import XLA, Candidate, Candidates, Refusal
-from .costs import Cost, Estimated, Failed, Measured
-from .graph.canonical import region_key
-from .graph.ir import Graph, Value
-from .graph.region import Region
-from .placement import LEFT, Edges, Place, PlacedRegion
-from .plan import Plan
+from ..candidates import XLA, Candidate, Candidates, Refusal
+from ..costs import Cost, Estimated, Failed, Measured
+from ..graph.canonical import region_key
+from ..graph.ir import Graph, Value
+from ..graph.region import Region
+from ..lowering.plan import Plan
+from ..placement import LEFT, Edges, Place, PlacedRegion
 
 LARGE = Measured(0.0, runs=0, note="timed as part of whole programs; not measured alone")
 

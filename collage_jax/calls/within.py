@@ -16,18 +16,19 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from . import _compat, primitive
+from .. import _compat
+from ..graph.contents import holds
+from ..graph.ir import Value
+from ..lowering.build import Lowered
+from ..measure.inputs import draw
+from ..sites import primitive
+from ..sites.site import Run, Site
+from ..switches import in_force
+from ..tuning.stages import Settings
 from .between import Parted, can_be_parted, has_crossings
 from .deciding import Call, decide
 from .frozen import FrozenSets
-from .graph.contents import holds
-from .graph.ir import Value
-from .lowering import Lowered
-from .measure.inputs import draw
 from .signature import Roles
-from .site import Run, Site
-from .switches import in_force
-from .tuning import Settings
 
 #: From flat arguments to flat results, if that can be, and the structure of the result.
 Made: TypeAlias = tuple[Callable[[Sequence[Any]], list[Any]] | None, Any]

@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from .backends.base import Backend
-from .candidates import XLA, Candidates, refusal
-from .costs import Cost, Measured
-from .graph.ir import Graph, Node
-from .graph.region import Region
-from .graph.subgraphs import merged
-from .plan import Plan
-from .search.genome import Genome
+from ..backends.base import Backend
+from ..candidates import XLA, Candidates, refusal
+from ..costs import Cost, Measured
+from ..graph.ir import Graph, Node
+from ..graph.region import Region
+from ..graph.subgraphs import merged
+from ..lowering.plan import Plan
+from ..search.genome import Genome
 
 #: A kernel this many times slower alone than the best for its region is not tried inside a program.
 NEAR = 2.0

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
 
-from . import _compat
-from .backends.base import Backend, PreparedKernel
-from .candidates import VIEWS
-from .graph.evaluate import Env, read, run_node
-from .graph.ir import Constant, Node, Value
-from .graph.region import Region
-from .graph.split import Split
+from .. import _compat
+from ..backends.base import Backend, PreparedKernel
+from ..candidates import VIEWS
+from ..ffi.native_call import NativeCall
+from ..graph.evaluate import Env, read, run_node
+from ..graph.ir import Constant, Node, Value
+from ..graph.region import Region
+from ..graph.split import Split
 from .joining import Key, Task, Times, run_tasks, tasks_of_call
-from .native_call import NativeCall
 from .plan import Plan
 
 #: What is made once from frozen inputs, as ordinary arrays: the values that are used as they are, and what each kernel

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from ..ffi.native_call import NativeCall
+from ..ffi.program import Step, can_hold, program
 from .in_place import written_in_place
-from .native_call import NativeCall
-from .program import Step, can_hold, program
 
 Key: TypeAlias = Hashable
 Env: TypeAlias = dict[Key, Any]

@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from . import _compat
-from .switches import in_force
+from .. import _compat
+from ..switches import in_force
 
 Run = Callable[..., Sequence[Any]]
 Place = Callable[[Any], Run | None]

@@ -11,26 +11,26 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from . import _compat, device
-from .backends import registry
-from .backends.base import Backend
-from .candidates import XLA, Candidates, find
+from .. import _compat, device
+from ..backends import registry
+from ..backends.base import Backend
+from ..candidates import XLA, Candidates, find
+from ..costs import CostStore
+from ..graph.ir import Graph
+from ..lowering.build import lower
+from ..lowering.plan import Plan
+from ..measure import verdict, whole
+from ..measure.clock import since
+from ..measure.handover import fresh_us_per_byte, handover_us_per_byte
+from ..measure.reference import of_program
+from ..placement import Placement
+from ..problem import Problem
+from ..search.op_level import Charges, choose
+from ..switches import NOTHING, Switches, in_force
 from .contenders import plans_to_time, refined_plan, runtime_plans
-from .costs import CostStore
-from .graph.ir import Graph
 from .graph_level import Decided, GraphLevel
-from .lowering import lower
-from .measure import verdict, whole
-from .measure.clock import since
-from .measure.handover import fresh_us_per_byte, handover_us_per_byte
-from .measure.reference import of_program
-from .placement import Placement
-from .plan import Plan
 from .pricing import Prices, price
-from .problem import Problem
-from .search.op_level import Charges, choose
 from .summary import edges_of, left_out, placed_regions
-from .switches import NOTHING, Switches, in_force
 
 #: The share of the budget after which nothing new is begun: what runs by then takes its time.
 IN_TIME = 0.9

@@ -9,27 +9,28 @@ from typing import Any
 
 import jax
 
-from . import _compat, processes, watch
-from .backends import registry
-from .backends.base import Backend
-from .candidates import XLA, is_wanted
-from .config import config
-from .costs import Failed
-from .database import cache_directory, tuning_lock
-from .log import LOG
-from .lowering import Lowered, lower
-from .pinning import check, kept_for
-from .placement import Placement
-from .pricing import keys_by
-from .problem import Problem, problem_of
+from .. import _compat, watch
+from ..backends import registry
+from ..backends.base import Backend
+from ..candidates import XLA, is_wanted
+from ..config import config
+from ..costs import Failed
+from ..database import cache_directory, tuning_lock
+from ..log import LOG
+from ..lowering.build import Lowered, lower
+from ..placement import Placement
+from ..problem import Problem, problem_of
+from ..report.files import from_json, to_json
+from ..store import store
+from ..switches import in_force
+from ..tuning.pinning import check, kept_for
+from ..tuning.pricing import keys_by
+from ..tuning.replay import Mismatch, plan_of
+from ..tuning.stages import Settings, environment, tune
+from ..worker.client import Client, NoWorker
+from ..worker.jobs import Job
+from . import processes
 from .progress import shown
-from .replay import Mismatch, plan_of
-from .report.files import from_json, to_json
-from .store import store
-from .switches import in_force
-from .tuning import Settings, environment, tune
-from .worker.client import Client, NoWorker
-from .worker.jobs import Job
 
 #: Platforms whose devices two processes can use at once.
 SHARED = ("cpu", "gpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from . import _compat
+from .. import _compat
 
 #: How much longer than the budget a process waits for the first one's decision, in seconds.
 PATIENCE_S = 60.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from . import _compat, device, watch
-from .backends.base import Backend
-from .candidates import XLA, Candidate, Candidates
-from .costs import Cost, CostKey, CostStore, Failed, Measured
-from .measure import regions
-from .placement import PlacedRegion
+from .. import _compat, device, watch
+from ..backends.base import Backend
+from ..candidates import XLA, Candidate, Candidates
+from ..costs import Cost, CostKey, CostStore, Failed, Measured
+from ..measure import regions
+from ..placement import PlacedRegion
 
 
 @dataclass(frozen=True)

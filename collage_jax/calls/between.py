@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import _compat, primitive
-from .graph.contents import equations, has_bodies, holds
-from .graph.evaluate import Env, read, run_node
-from .graph.ir import Constant, Graph, Node, Value
-from .graph.trace import RULED_CALLS, trace_jaxpr
-from .site import Place, Site
+from .. import _compat
+from ..graph.contents import equations, has_bodies, holds
+from ..graph.evaluate import Env, read, run_node
+from ..graph.ir import Constant, Graph, Node, Value
+from ..graph.trace import RULED_CALLS, trace_jaxpr
+from ..sites import primitive
+from ..sites.site import Place, Site
 
 #: Operations that only say that something may differ from device to device.
 CASTS = ("pvary", "pcast", "reduced_vary_cast")

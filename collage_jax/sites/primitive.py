@@ -11,8 +11,19 @@ from typing import Any
 
 import jax
 
-from ._compat import Primitive, ad, as_on_one_device, as_varying, batching, check_as, mlir, out_avals, runs_here, shaped
-from .exporting import takes_kernels
+from .._compat import (
+    Primitive,
+    ad,
+    as_on_one_device,
+    as_varying,
+    batching,
+    check_as,
+    mlir,
+    out_avals,
+    runs_here,
+    shaped,
+)
+from ..exporting import takes_kernels
 from .site import Site
 
 NAME = "collage_jax_placed"

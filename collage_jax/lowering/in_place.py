@@ -9,9 +9,9 @@ from itertools import accumulate
 
 import numpy as np
 
-from . import native
-from .native_call import NativeCall, NativeOperand
-from .program import Part, Step, can_hold
+from ..ffi import native
+from ..ffi.native_call import NativeCall, NativeOperand
+from ..ffi.program import Part, Step, can_hold
 
 #: The kernel that brings those operands into their places that are made elsewhere.
 TARGET, STEP = "collage_concat_v1", "_kernels.concat"

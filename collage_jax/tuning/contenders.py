@@ -9,16 +9,16 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from . import watch
-from .backends.base import Backend
-from .candidates import XLA, Candidates
-from .costs import Cost, Measured
-from .graph.ir import Graph, Node
-from .graph.region import Region
-from .lowering import Lowered
-from .measure import inside, reference
-from .plan import Plan
-from .search.op_level import Charges, choose
+from .. import watch
+from ..backends.base import Backend
+from ..candidates import XLA, Candidates
+from ..costs import Cost, Measured
+from ..graph.ir import Graph, Node
+from ..graph.region import Region
+from ..lowering.build import Lowered
+from ..lowering.plan import Plan
+from ..measure import inside, reference
+from ..search.op_level import Charges, choose
 
 #: The name of the plan whose kernels were compared inside the program.
 REFINED = "refined"

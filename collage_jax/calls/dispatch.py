@@ -18,17 +18,18 @@ from typing import Any
 
 import jax
 
-from . import _compat, primitive
+from .. import _compat
+from ..ffi.entry import Detour, Entry
+from ..lowering.build import Lowered
+from ..placement import Placement
+from ..profiling import profile_of
+from ..sites import primitive
+from ..sites.site import Site
+from ..switches import Switches, in_force
+from ..tuning.stages import Settings
 from .deciding import Call, Tuned, decide
-from .entry import Detour, Entry
 from .frozen import FrozenSets
-from .lowering import Lowered
-from .placement import Placement
-from .profiling import profile_of
 from .signature import roles_of
-from .site import Site
-from .switches import Switches, in_force
-from .tuning import Settings
 from .within import Within, as_a_whole, drawn, is_spread, whole
 
 

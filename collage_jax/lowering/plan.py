@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from .graph.ir import Graph, Node
-from .graph.region import Region
+from ..graph.ir import Graph, Node
+from ..graph.region import Region
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .config import config
+from ..config import config
 
 
 @contextmanager

@@ -8,17 +8,17 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from .backends import registry
-from .candidates import XLA, candidate_of
-from .lowering import lower
-from .measure import regions
-from .measure.reference import of_program
-from .measure.whole import Trials
-from .placement import Placement
+from ..backends import registry
+from ..candidates import XLA, candidate_of
+from ..lowering.build import lower
+from ..measure import regions
+from ..measure.reference import of_program
+from ..measure.whole import Trials
+from ..placement import Placement
+from ..problem import Problem
 from .pricing import keys_by
-from .problem import Problem
 from .replay import plan_of
-from .tuning import Barred, Settings, environment
+from .stages import Barred, Settings, environment
 
 
 def kept_for(program: str, folder: str | os.PathLike[str] | None) -> Placement | None:

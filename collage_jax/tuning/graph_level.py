@@ -15,21 +15,21 @@ from itertools import pairwise
 
 import numpy as np
 
-from . import watch
-from .backends.base import Backend
-from .candidates import XLA, Candidates, is_view
-from .costs import Cost, Measured
-from .graph.ir import Graph
-from .graph.region import Region
-from .lowering import Lowered
-from .measure import verdict
-from .measure.verdict import Outcome
-from .measure.whole import XLA_ALONE, Trials
+from .. import watch
+from ..backends.base import Backend
+from ..candidates import XLA, Candidates, is_view
+from ..costs import Cost, Measured
+from ..graph.ir import Graph
+from ..graph.region import Region
+from ..lowering.build import Lowered
+from ..lowering.plan import Plan
+from ..measure import verdict
+from ..measure.verdict import Outcome
+from ..measure.whole import XLA_ALONE, Trials
+from ..search.correction import Correction, Features, Observation, fit
+from ..search.evolution import evolve
+from ..search.genome import Genome
 from .neighbourhood import Neighbourhood, around
-from .plan import Plan
-from .search.correction import Correction, Features, Observation, fit
-from .search.evolution import evolve
-from .search.genome import Genome
 
 #: Rounds of a race between programs of one generation, and seconds for it.
 ROUNDS, SECONDS = 5, 1.5

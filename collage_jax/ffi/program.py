@@ -120,7 +120,7 @@ def _load() -> ModuleType | None:
 
 def _offers_steps(module: ModuleType, extension: str) -> bool:
     if extension not in _known:
-        library = native.extension(extension)
+        library = native.registered().get(extension) or native.extension(extension)
         if not hasattr(library, "step_maker"):
             return False
         module.register_library(extension, library.step_maker())

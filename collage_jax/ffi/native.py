@@ -68,7 +68,7 @@ def file_of(wheel: str, pattern: str) -> Path | None:
 
 def hint() -> str:
     """What to do where an extension is missing, for the end of a message."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     if not (folder.parent / "setup.py").exists():
         return ""
     return f" ({folder} is a source tree: run Python in another folder, or `pip install -e .` in this one)"

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from . import _compat
+from .. import _compat
 
 
 @dataclass(frozen=True)

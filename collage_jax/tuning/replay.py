@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from .backends.base import Backend
-from .candidates import XLA, refusal
-from .graph.canonical import region_key
-from .graph.ir import Graph, Value
-from .graph.region import Region
-from .placement import Placement
-from .plan import Plan
-from .problem import Problem
+from ..backends.base import Backend
+from ..candidates import XLA, refusal
+from ..graph.canonical import region_key
+from ..graph.ir import Graph, Value
+from ..graph.region import Region
+from ..lowering.plan import Plan
+from ..placement import Placement
+from ..problem import Problem
 
 
 class Mismatch(ValueError):

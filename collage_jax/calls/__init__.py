@@ -1,0 +1,1 @@
+"""What happens when a decorated function is called: which program its arguments want, and where that comes from."""
