@@ -15,15 +15,19 @@ import run as sanitizers
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def needs():
-    pytest.importorskip("pybind11", reason="pybind11 is not installed")
-    if (missing := sanitizers.why_not("address")) is not None:
+def skip_without(mode):
+    if (missing := sanitizers.why_not(mode)) is not None:
         pytest.skip(missing)
 
 
 FAULTS = {
     "address": ("int* a = new int[4]; a[n] = 1; delete[] a;", "heap-buffer-overflow"),
+    "leak": ("static int* volatile held; held = new int[n]; held = nullptr;", "Direct leak of 16 byte"),
+    "thread": (
+        "int held = n; auto more = [&] { for (int i = 0; i < 1000; ++i) ++held; };"
+        " std::thread one(more), other(more); one.join(); other.join();",
+        "data race",
+    ),
     "undefined": ("volatile int big = 2147483647; big = big + n;", "signed integer overflow"),
 }
 
@@ -31,20 +35,23 @@ FAULTS = {
 @pytest.mark.parametrize("mode", FAULTS)
 def test_a_fault_is_reported_with_its_place(mode, tmp_path):
     """In a library that Python loads, as it does ours."""
+    skip_without(mode)
     body, wanted = FAULTS[mode]
     (tmp_path / "csrc").mkdir()
     source, library = tmp_path / "csrc/faulty.cc", tmp_path / "faulty.so"
-    source.write_text(f'extern "C" void Fault(int n) {{ {body} }}\n', encoding="utf8")
-    flags = [*sanitizers.MODES[mode].flags, "-shared", "-fPIC"]
+    source.write_text(f'#include <thread>\nextern "C" void Fault(int n) {{ {body} }}\n', encoding="utf8")
+    flags = [*sanitizers.flags(mode), "-shared", "-fPIC"]
     subprocess.run(["g++", *flags, "csrc/faulty.cc", "-o", str(library)], cwd=tmp_path, check=True)
     program = f"import ctypes; ctypes.CDLL({str(library)!r}).Fault(4)"
     environment = sanitizers.environment(mode, tmp_path / "reports", tmp_path)
-    subprocess.run([sys.executable, "-c", program], env=environment, check=False)
-    (report,) = sanitizers.found(tmp_path / "reports")
-    assert wanted in report and "csrc/faulty.cc" in report
+    subprocess.run(sanitizers.fixed(mode, [sys.executable, "-c", program]), env=environment, check=False)
+    reports = list(sanitizers.found(tmp_path / "reports"))
+    assert reports and all(wanted in report and "csrc/faulty.cc" in report for report in reports)
 
 
 def test_kernels_on_texts_of_all_kinds_keep_to_their_arrays():
+    pytest.importorskip("pybind11", reason="pybind11 is not installed")
+    skip_without("address")
     package = sanitizers.build("address", "kernels", "program")
     passed, reports = sanitizers.run("address", package, [str(sanitizers.ROOT / "tests/test_native_texts.py")])
     assert passed and reports == []

@@ -33,14 +33,15 @@ ROOT = HERE.parents[1]
 TESTS = (
     *("attention", "callback", "conv_gradients", "entry", "grouped", "in_place", "joining", "native_texts"),
     *("narrow_conv", "onednn_native", "pool_gradient", "rowwise", "sgemm", "spread", "threads", "weights_gradient"),
-    *("winograd", "gpu_cublas", "gpu_cuda"),
+    *("winograd", "openvino", "gpu_cublas", "gpu_cuda"),
 )
 
 #: Of those, what starts compilers or processes that a preloaded sanitizer breaks or slows for nothing.
 LEFT_OUT = "not another_process and not compilation_cache"
 
 #: Only what has one of our extensions in its stack counts: others are not instrumented, and their memory is not ours.
-OURS = re.compile(r"collage_jax/_\w+\.[\w.-]*so|csrc/\w+")
+_NAMES = "|".join(sorted(folder.name for folder in (ROOT / "csrc").iterdir() if folder.is_dir()))
+OURS = re.compile(rf"\b_(?:{_NAMES})\.[\w.-]*so|csrc/\w+")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def why_not(name: str) -> str | None:
     """Why this machine has not got the sanitizer ``name``; None if it has."""
     if shutil.which("g++") is None:
         return "there is no g++"
+    if name == "thread" and shutil.which("setarch") is None:
+        return "there is no setarch"
     missing = [each for each in MODES[name].runtimes if _runtime(each) is None]
     return f"g++ comes without {', '.join(missing)}" if missing else None
 
@@ -122,25 +125,28 @@ def default_tests() -> list[str]:
 
 def build(name: str, *extensions: str) -> Path:
     """A folder with the package as it is, and its extensions, or those named, built for the sanitizer ``name``."""
-    mode = MODES[name]
-    if mode.build:
-        return build(mode.build, *extensions)
-    folder = ROOT / "build/sanitizers" / name
+    folder = ROOT / "build/sanitizers" / (MODES[name].build or name)
     package = folder / "lib/collage_jax"
-    flags = " ".join(mode.flags)
-    link = [flag for flag in mode.flags if flag.startswith("-fsanitize")]
+    link = [flag for flag in flags(name) if flag.startswith("-fsanitize")]
     if name == "thread":
         link += _edges(folder)
-    environment = os.environ | {"COLLAGE_JAX_CXXFLAGS": flags, "LDFLAGS": " ".join(link)}
+    environment = os.environ | {"COLLAGE_JAX_CXXFLAGS": " ".join(flags(name)), "LDFLAGS": " ".join(link)}
     if extensions:
         environment["COLLAGE_JAX_EXTENSIONS"] = " ".join(extensions)
     places = f"--build-lib={folder / 'lib'}", f"--build-temp={folder / 'objects'}"
     subprocess.run(
         [sys.executable, "setup.py", "-q", "build_ext", *places], cwd=ROOT, env=environment, check=True, text=True
     )
+    for old in [*package.rglob("*.py")]:  # of modules that are elsewhere by now
+        old.unlink()
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "collage_jax", package, ignore=ignored, dirs_exist_ok=True)
     return folder / "lib"
+
+
+def flags(name: str) -> tuple[str, ...]:
+    """What the compiler is told for the sanitizer ``name``."""
+    return MODES[MODES[name].build or name].flags
 
 
 def _edges(folder: Path) -> list[str]:
@@ -156,12 +162,25 @@ def run(name: str, lib: Path, arguments: list[str]) -> tuple[bool, list[str]]:
     """Whether pytest passes with ``arguments``, and what the sanitizer found in our code, each once."""
     reports = ROOT / "build/sanitizers" / name / "reports" / str(os.getpid())
     # -P: not from this folder, where the package is not instrumented.
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    if name == "thread":  # its shadow memory has fixed places
-        command = ["setarch", "-R", *command]
     outcome = reports / "pytest.xml"
-    subprocess.run([*command, f"--junitxml={outcome}"], cwd=ROOT, env=environment(name, reports, lib))
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={outcome}",
+        *arguments,
+    ]
+    subprocess.run(fixed(name, command), cwd=ROOT, env=environment(name, reports, lib))
     return _passed(outcome), sorted(set(found(reports)))
+
+
+def fixed(name: str, command: list[str]) -> list[str]:
+    """``command`` as the sanitizer needs it: the shadow memory of threads has fixed places."""
+    return ["setarch", "-R", *command] if name == "thread" else command
 
 
 def _passed(outcome: Path) -> bool:
@@ -187,6 +206,7 @@ def environment(name: str, reports: Path, lib: Path) -> dict[str, str]:
         "PYTHONPATH": str(lib),
         "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "brief"),
         "OMP_NUM_THREADS": "4",  # more than there are cores, for odd divisions of work
+        "TBB_ENABLE_SANITIZERS": "1",  # OpenVINO's threads: else they open a library in a way that ends the process
     }
 
 
@@ -200,7 +220,7 @@ def found(folder: Path) -> Iterator[str]:
 
 
 def _is_ours(report: str) -> bool:
-    """True if our code does it; of a race, both sides: others, as XLA, keep an order that is not seen."""
+    """True if our code does it; of a race, both sides: others keep an order that is not seen."""
     parts = report.split("\n\n")[:2] if "ThreadSanitizer: data race" in report else [report]
     return all(OURS.search(part) for part in parts)
 
