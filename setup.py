@@ -174,6 +174,9 @@ class BuildOrSkip(build_ext):
 
         more = shlex.split(os.environ.get("COLLAGE_JAX_CXXFLAGS", ""))
         self.compiler._compile = compile_as_needed
+        for name in ("linker_so", "linker_so_cxx"):  # no path of this machine's Python in what is built
+            command = getattr(self.compiler, name, None) or []
+            setattr(self.compiler, name, [part for part in command if not part.startswith("-Wl,-rpath")])
         super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
