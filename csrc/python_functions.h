@@ -126,6 +126,7 @@ inline ffi::Error PythonFailed(std::string message) {
 // `call(function)` with the GIL, an `ffi::Error`; whatever is raised on the way becomes one that holds its traceback.
 template <typename Call>
 ffi::Error EnterPython(const PythonTarget& target, Call&& call) {
+  const InXlasOrder ordered;
   const python::Running counted;
   if (python::is_closed)
     return ffi::Error(ffi::ErrorCode::kFailedPrecondition,

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -15,16 +16,15 @@ namespace {
 struct State final : PythonTarget, FfiState<State> {};
 
 ffi::ErrorOr<std::unique_ptr<State>> Instantiate(std::string_view function) {
-  const std::string name(function);
-  PythonFunction found = FindPython(name);
-  if (!found)
-    return ffi::Unexpected(ffi::Error(ffi::ErrorCode::kNotFound,
-                                      "no Python function called `" + name + "` is registered in this process: import " +
-                                          "the module that registers it before the program runs"));
-  auto state = std::make_unique<State>();
-  state->name = name;
-  state->function = std::move(found);
-  return state;
+  return GuardedState<State>([&] {
+    auto state = std::make_unique<State>();
+    state->name = function;
+    state->function = FindPython(function);
+    if (!state->function)
+      throw std::invalid_argument("no Python function called `" + state->name + "` is registered in this process: " +
+                                  "import the module that registers it before the program runs");
+    return state;
+  });
 }
 
 ffi::Error Execute(State* state, ffi::RemainingArgs arguments, ffi::RemainingRets results, ffi::Dictionary) {

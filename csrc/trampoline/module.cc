@@ -65,14 +65,16 @@ ffi::Error Resolve(PythonTarget& state, const std::string& version) {
 
 template <typename Place>
 ffi::ErrorOr<std::unique_ptr<State<Place>>> Instantiate(std::string_view function, std::string_view version) {
-  auto state = std::make_unique<State<Place>>();
-  state->name = function;
-  state->function = FindPython(function);
-  if (!state->function) {
-    ffi::Error error = Resolve(*state, std::string(version));
-    if (error.failure()) return ffi::Unexpected(std::move(error));
-  }
-  return state;
+  ffi::Error unresolved;
+  auto made = GuardedState<State<Place>>([&] {
+    auto state = std::make_unique<State<Place>>();
+    state->name = function;
+    state->function = FindPython(function);
+    if (!state->function) unresolved = Resolve(*state, std::string(version));
+    return state;
+  });
+  if (unresolved.failure()) return ffi::Unexpected(std::move(unresolved));
+  return made;
 }
 
 template <typename Place>
