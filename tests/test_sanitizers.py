@@ -49,6 +49,20 @@ def test_a_fault_is_reported_with_its_place(mode, tmp_path):
     assert reports and all(wanted in report and "csrc/faulty.cc" in report for report in reports)
 
 
+OURS, OTHERS = "    #0 Run csrc/rows/plan.cc:3", "    #0 memcpy (libjax_common.so+0x1)"
+LOST = "    [failed to restore the stack]"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "counts"),
+    [(OURS, OURS, 1), (OURS, LOST, 1), (LOST, OURS, 1), (OURS, OTHERS, 0), (OTHERS, LOST, 0), (LOST, LOST, 0)],
+)
+def test_a_race_counts_if_no_side_is_known_to_be_others(one, other, counts, tmp_path):
+    race = f"WARNING: ThreadSanitizer: data race (pid=1)\n  Read:\n{one}\n\n  Previous write:\n{other}\n\n{OURS}\n"
+    (tmp_path / "report.1").write_text("=" * 18 + "\n" + race + "=" * 18 + "\n", encoding="utf8")
+    assert len(list(sanitizers.found(tmp_path))) == counts
+
+
 def test_kernels_on_texts_of_all_kinds_keep_to_their_arrays():
     pytest.importorskip("pybind11", reason="pybind11 is not installed")
     skip_without("address")

@@ -7,9 +7,10 @@
 
 extern "C" {
 
-void __real_GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
-void __real_GOMP_barrier();
-void __real_GOMP_loop_end();
+// Weak, for extensions without OpenMP are linked with this as well.
+[[gnu::weak]] void __real_GOMP_parallel(void (*work)(void*), void* data, unsigned threads, unsigned flags);
+[[gnu::weak]] void __real_GOMP_barrier();
+[[gnu::weak]] void __real_GOMP_loop_end();
 
 namespace {
 
