@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from collage_jax.graph.evaluate import evaluate
 from collage_jax.graph.trace import trace_function
@@ -76,6 +77,19 @@ def test_nothing_else_is_touched():
         lambda q, k, v: (jnp.einsum("bqhd,bkhd->bhqk", q, k) @ v.swapaxes(1, 2))[:1] * 2, *arrays(2, 8, 2, 16)
     )
     assert without_unit_axes(graph) is graph
+
+
+def test_an_axis_of_size_1_that_meets_a_longer_one_is_kept():
+    def normalised(q, k):
+        scores = lax.dot_general(q, k, (((3,), (1,)), ((0,), (0,))))
+        total = lax.reshape(jnp.sum(scores * scores, axis=0), (1, 1, 5))
+        return scores * lax.rsqrt(total)
+
+    args = [*arrays(3, 1, 5, 4, count=1, dtype=jnp.float32), *arrays(3, 4, count=1, dtype=jnp.float32)]
+    graph = trace_function(normalised, *args)
+    smaller = without_unit_axes(graph)
+    assert smaller is not graph
+    same(graph, smaller, args)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

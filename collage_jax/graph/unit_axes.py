@@ -148,6 +148,7 @@ class _Rewrite:
         shape = tuple(node.out.shape[a] for a in kept[-1])
         if node.op in ELEMENTWISE:
             made = Value(node.out.aval.update(shape=shape))
+            operands = [self._spread_by(v, small, kept[-1]) for v, small in zip(node.inputs, operands, strict=True)]
             params = {**node.params, "sharding": None} if "sharding" in node.params else node.params
             self._nodes.append(replace(node, params=params, inputs=tuple(operands), outputs=(made,)))
         else:
@@ -166,6 +167,11 @@ class _Rewrite:
             shape = tuple(n for a, n in enumerate(value.shape) if a not in self._dropped[value])
             self._small[value] = self._traced(lambda x: lax.reshape(x, shape), [self._full.get(value, value)])
         return self._small[value]
+
+    def _spread_by(self, value: Value, small: Value, kept: Sequence[int]) -> Value:
+        """``small`` with the axes ``kept`` of ``value``: one that it lost is spread over a longer one of the result."""
+        shape = tuple(value.shape[a] for a in kept) if value.ndim else ()
+        return small if small.shape == shape else self._traced(lambda x: lax.reshape(x, shape), [small])
 
     def _whole(self, value: Value) -> Value:
         if value in self._small and value not in self._full and value in self._graph.producer:
