@@ -205,7 +205,9 @@ def environment(name: str, reports: Path, lib: Path) -> dict[str, str]:
     reports.mkdir(parents=True)
     log = f":log_path={reports / 'report'}"
     mode = MODES[name]
-    return os.environ | {
+    # What only setup.py reads, the package takes for a mistake.
+    given = {name: value for name, value in os.environ.items() if not name.startswith("COLLAGE_JAX_")}
+    return given | {
         **{
             variable: value + (log if variable.endswith("_OPTIONS") else "") for variable, value in mode.options.items()
         },
