@@ -118,6 +118,16 @@ def test_nan_is_chosen_and_left_as_by_xla(op):
     check(*proposed(fun, *args))
 
 
+@pytest.mark.parametrize("op", ["max", "min"])
+@pytest.mark.parametrize("padding", [((0, 0), (1, 1), (1, 1), (0, 0)), ((0, 0), (0, 1), (2, 0), (0, 0))])
+def test_padding_is_chosen_as_by_jax(op, padding):
+    """It takes part as the infinity that nothing is below: NaN before it and infinities after it lose to it."""
+    draw = np.random.default_rng(0)
+    x = draw.choice(np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1, 2], np.float32), (2, 5, 4, 70))
+    fun, args = gradient_of(op, jnp.asarray(x), (1, 3, 3, 1), (1, 2, 1, 1), padding)
+    check(*proposed(fun, *args))
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype", "window", "reason"),
     [

@@ -3,6 +3,8 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
+#include <limits>
 
 #include "../offers.h"
 
@@ -55,8 +57,18 @@ FOR_EACH_PROCESSOR void GiveToAll(const float* gradient, float* result, int64_t 
 struct Taps {
   Taps(int64_t start, int64_t window, int64_t size)
       : first(std::max<int64_t>(0, -start)), end(std::min(window, size - start)) {}
+  bool Hold(int64_t tap) const { return first <= tap && tap < end; }
   int64_t first, end;
 };
+
+// Padding takes part, as JAX pads: a window may choose it, and its gradient is lost.
+constexpr int32_t kPadding = -1;
+
+std::array<float, kPart> Filled(float value) {
+  std::array<float, kPart> filled;
+  filled.fill(value);
+  return filled;
+}
 
 }  // namespace
 
@@ -99,39 +111,49 @@ void Plan::Run(const void* const* operands, void* result) const {
 
 void Plan::RunPart(const float* gradient, const float* source, float* result, int64_t count) const {
   const Problem& p = problem_;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::array<float, kPart> padding = Filled(p.op == Problem::Op::kMin ? kInfinity : -kInfinity);
   for (int64_t place = 0; place < p.places(); ++place) std::fill_n(result + place * p.inner, count, 0.f);
   for (int64_t a = 0; a < p.result[0]; ++a)
     for (int64_t b = 0; b < p.result[1]; ++b)
       for (int64_t c = 0; c < p.result[2]; ++c, gradient += p.inner) {
         const Sizes start{a * p.strides[0] - p.low[0], b * p.strides[1] - p.low[1], c * p.strides[2] - p.low[2]};
+        const Taps outer(start[0], p.window[0], p.size[0]), middle(start[1], p.window[1], p.size[1]),
+            inner(start[2], p.window[2], p.size[2]);
+        auto at = [&](int64_t i, int64_t j, int64_t k) {
+          return (((start[0] + i) * p.size[1] + start[1] + j) * p.size[2] + start[2] + k) * p.inner;
+        };
+        auto number = [&](int64_t i, int64_t j, int64_t k) {
+          return static_cast<int32_t>((i * p.window[1] + j) * p.window[2] + k);
+        };
         auto for_each_tap = [&](auto&& function) {
-          const Taps outer(start[0], p.window[0], p.size[0]), middle(start[1], p.window[1], p.size[1]),
-              inner(start[2], p.window[2], p.size[2]);
           for (int64_t i = outer.first; i < outer.end; ++i)
             for (int64_t j = middle.first; j < middle.end; ++j)
-              for (int64_t k = inner.first; k < inner.end; ++k) {
-                const int64_t place = ((start[0] + i) * p.size[1] + start[1] + j) * p.size[2] + start[2] + k;
-                function(place * p.inner, static_cast<int32_t>((i * p.window[1] + j) * p.window[2] + k));
-              }
+              for (int64_t k = inner.first; k < inner.end; ++k) function(at(i, j, k), number(i, j, k));
         };
         if (p.op == Problem::Op::kSum) {
-          for_each_tap([&](int64_t at, int32_t) { GiveToAll(gradient, result + at, count); });
+          for_each_tap([&](int64_t place, int32_t) { GiveToAll(gradient, result + place, count); });
           continue;
         }
         Chosen chosen;
         bool any = false;
-        for_each_tap([&](int64_t at, int32_t tap) {
-          if (!any) {
-            std::copy_n(source + at, count, chosen.best);
-            std::fill_n(chosen.tap, count, tap);
-            any = true;
-          } else if (p.op == Problem::Op::kMax) {
-            TakeLarger(&chosen, source + at, tap, count);
-          } else {
-            TakeSmaller(&chosen, source + at, tap, count);
-          }
-        });
-        for_each_tap([&](int64_t at, int32_t tap) { GiveToChosen(&chosen, gradient, result + at, tap, count); });
+        for (int64_t i = 0; i < p.window[0]; ++i)
+          for (int64_t j = 0; j < p.window[1]; ++j)
+            for (int64_t k = 0; k < p.window[2]; ++k) {
+              const bool inside = outer.Hold(i) && middle.Hold(j) && inner.Hold(k);
+              const float* value = inside ? source + at(i, j, k) : padding.data();
+              const int32_t tap = inside ? number(i, j, k) : kPadding;
+              if (!any) {
+                std::copy_n(value, count, chosen.best);
+                std::fill_n(chosen.tap, count, tap);
+                any = true;
+              } else if (p.op == Problem::Op::kMax) {
+                TakeLarger(&chosen, value, tap, count);
+              } else {
+                TakeSmaller(&chosen, value, tap, count);
+              }
+            }
+        for_each_tap([&](int64_t place, int32_t tap) { GiveToChosen(&chosen, gradient, result + place, tap, count); });
       }
 }
 

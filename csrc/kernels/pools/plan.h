@@ -11,7 +11,7 @@ namespace collage::pools {
 
 class Plan : public Step {
  public:
-  static constexpr std::string_view kVersion = "1";
+  static constexpr std::string_view kVersion = "2";
 
   explicit Plan(std::string_view spec);
 
