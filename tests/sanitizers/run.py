@@ -34,7 +34,7 @@ ROOT = HERE.parents[1]
 TESTS = (
     *("attention", "callback", "conv_gradients", "entry", "grouped", "in_place", "joining", "native_texts"),
     *("narrow_conv", "onednn_native", "pool_gradient", "rowwise", "sgemm", "spread", "threads", "weights_gradient"),
-    *("winograd", "openvino", "gpu_cublas", "gpu_cuda"),
+    *("winograd", "openvino", "gpu_cublas", "gpu_cuda", "gpu_tensorrt"),
 )
 
 #: Of those, what starts compilers or processes that a preloaded sanitizer breaks or slows for nothing.
