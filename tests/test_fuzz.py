@@ -24,10 +24,10 @@ from collage_jax.fuzz.shrinking import shrunk
 from collage_jax.patterns import Pattern, any_, op
 
 
-def judged(fun, got, *arrays):
+def judged(fun, got, *arrays, **options):
     """What is wrong with ``got`` as the results of ``fun``."""
     wanted = jax.jit(fun)(*arrays)
-    return difference(got, wanted, lambda: jax.make_jaxpr(fun)(*arrays), arrays)
+    return difference(got, wanted, lambda: jax.make_jaxpr(fun)(*arrays), arrays, **options)
 
 
 def test_the_same_seed_gives_the_same_program():
@@ -85,6 +85,30 @@ def test_padding_may_or_may_not_be_multiplied_by_a_weight_that_is_not_finite():
     assert jnp.isnan(wanted[0, 0, 0])
     assert judged(fun, [wanted.at[0, 0, 0].set(2)], x, w) is None
     assert judged(fun, [wanted.at[0, 1, 0].set(2)], x, w) is not None
+
+
+def gradient_of_largest(c, g):
+    """JAX's: NaN where no element is equal to the largest."""
+    y = 2 * (c - 0.1 * g)
+    largest = jnp.max(y, axis=0, keepdims=True)
+    hits = (y == largest).astype(jnp.float32)
+    return jnp.sum(hits, axis=0) / jnp.sum(hits, axis=0), y - jnp.max(y[None], axis=0), jnp.tanh(y)
+
+
+def test_a_sum_that_xla_rounds_otherwise_for_each_reader_is_told_from_what_is_wrong():
+    c, g = (jax.random.normal(jax.random.key(i), (4, 8)) for i in range(2))
+    ratio, nothing, bent = jax.jit(gradient_of_largest)(c, g)
+    apart = [ratio * jnp.nan, nothing + 1e-7, bent]
+    assert judged(gradient_of_largest, apart, c, g) is not None
+    assert judged(gradient_of_largest, apart, c, g, by_reader=True) is None
+    for wrong in ([ratio, nothing + 1e-3, bent], [ratio, nothing, bent + 1e-3], [ratio, nothing, bent * jnp.nan]):
+        assert judged(gradient_of_largest, wrong, c, g, by_reader=True) is not None
+
+
+def test_what_is_not_computed_anew_is_not_rounded_anew():
+    x = jnp.linspace(-1, 1, 32).reshape(4, 8)
+    for fun in (lambda x: (jnp.max(x, 0) == x,), lambda x: ((e := jnp.exp(x)) == jnp.max(e, 0),)):
+        assert judged(fun, [~fun(x)[0]], x, by_reader=True) is not None
 
 
 class Wrong(collage_jax.Backend):

@@ -5,13 +5,17 @@ be apart: it runs through XLA several times, with all that floating-point operat
 may be off (stochastic arithmetic: J. Vignes, Math. Comput. Simulation 35, 1993). What an element moves by, it may
 differ by; where it moves at all, integers and truth values may differ, and where it is at times not finite, anything.
 So neither ties nor poles nor cancellation give false alarms, and what does not hang on rounding is held to it.
+
+XLA computes a cheap value anew for each of its readers, and where a product is added to something it may round that
+product for one reader and not for another: ``x == max(x)`` then holds nowhere, with ``jax.jit`` alone too. Samples with
+``by_reader`` do as much, so that a difference which hangs on it can be told from others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -21,7 +25,7 @@ from jax import lax
 
 from .. import _compat
 from ..graph.evaluate import Env, read, run_node
-from ..graph.ir import Graph, Node
+from ..graph.ir import Graph, Node, Value
 from ..graph.trace import trace_jaxpr
 from ..measure.compare import other_form, reduction_length, relative_error
 from ..measure.whole import TOLERANCES
@@ -45,9 +49,16 @@ class Difference:
 
 
 def difference(
-    got: Sequence[Any], wanted: Sequence[Any], jaxpr: Callable[[], Any], arguments: Sequence[Any]
+    got: Sequence[Any],
+    wanted: Sequence[Any],
+    jaxpr: Callable[[], Any],
+    arguments: Sequence[Any],
+    by_reader: bool = False,
 ) -> Difference | None:
-    """How ``got`` differs from ``wanted``, XLA's results of the closed ``jaxpr()`` on ``arguments``, or None."""
+    """How ``got`` differs from ``wanted``, XLA's results of the closed ``jaxpr()`` on ``arguments``, or None.
+
+    ``by_reader`` allows what comes of sums that are rounded otherwise for each of their readers.
+    """
     form = other_form(got, wanted)
     if form is not None:
         return Difference(0, np.inf, 0, f"the placed function {form}")
@@ -56,7 +67,7 @@ def difference(
     closed = jaxpr()
     samples: list[Sequence[np.ndarray]] = []
     for count in (FEW, MANY):
-        samples += [_sample(closed, arguments, seed) for seed in range(len(samples), count)]
+        samples += [_sample(closed, arguments, _Noise(seed, by_reader)) for seed in range(len(samples), count)]
         found = [d for i in doubtful if (d := _beyond(i, got[i], wanted[i], [s[i] for s in samples])) is not None]
         if not found:
             return None
@@ -120,9 +131,9 @@ def _wide(array: Any) -> np.ndarray:
     return held.astype(np.complex128) if jnp.issubdtype(held.dtype, jnp.complexfloating) else held
 
 
-def _sample(closed: Any, arguments: Sequence[Any], seed: int) -> list[np.ndarray]:
+def _sample(closed: Any, arguments: Sequence[Any], noise: _Noise) -> list[np.ndarray]:
     graph = trace_jaxpr(closed)
-    run = jax.jit(lambda *arrays: _evaluated(graph, arrays, _Noise(seed)))
+    run = jax.jit(lambda *arrays: _evaluated(graph, arrays, noise))
     return [np.asarray(a) for a in _plain(*run(*arguments))]
 
 
@@ -133,8 +144,10 @@ class _Noise:
     (the user guide says who): what such a weight would add to is 0 in every other sample, and NaN in the rest.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, by_reader: bool = False) -> None:
+        self.by_reader = by_reader
         self._rng = np.random.default_rng(seed)
+        self._signs: dict[Value, np.ndarray] = {}
         self._drops = seed % 2 == 0
 
     def on_convolution(self, node: Node, image: Any, weights: Any, result: Any) -> Any:
@@ -149,11 +162,29 @@ class _Noise:
         meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
         return jnp.where(meets_padding, 0 if self._drops else jnp.nan, result).astype(result.dtype)
 
-    def on(self, node: Node, array: Any) -> Any:
+    def picks(self) -> bool:
+        """Whether a reader computes a value anew."""
+        return bool(self._rng.integers(2))
+
+    def on_sum(self, result: Any, operands: Sequence[Any]) -> Any:
+        """``result``, the sum of ``operands``, as another reader may round it."""
+        unit = UNITS * float(jnp.finfo(result.dtype).eps)
+        sizes = [lax.abs(a) for a in jnp.broadcast_arrays(result, *operands)]
+        finite = [jnp.where(lax.is_finite(a), a, 0) for a in sizes]
+        moves = (unit * self._drawn_signs(result)).astype(finite[0].dtype)
+        return result + (moves * reduce(jnp.maximum, finite)).astype(result.dtype)
+
+    def _drawn_signs(self, array: Any) -> np.ndarray:
+        return self._rng.choice(np.array([-1.0, 1.0]), array.shape).astype(array.real.dtype)
+
+    def on(self, node: Node, value: Value, array: Any) -> Any:
+        """``array``, which ``node`` made for ``value``; moved by the same if it is made again."""
         dtype = array.dtype
         if not jnp.issubdtype(dtype, jnp.inexact) or node.op in EXACT or not array.size:
             return array
-        sign = self._rng.choice(np.array([-1.0, 1.0]), array.shape).astype(array.real.dtype)
+        if value not in self._signs:
+            self._signs[value] = self._drawn_signs(array)
+        sign = self._signs[value]
         unit = UNITS * float(jnp.finfo(dtype).eps)
         length = max((reduction_length(p) for p in node.primitives), default=1)
         moved = lax.mul(array, (1 + unit * sign).astype(dtype))
@@ -176,17 +207,60 @@ EXACT = frozenset({
 })  # fmt: skip
 
 
+#: What XLA computes anew for a reader: moves of data, and of what is computed the cheap.
+_MOVES = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "neg"})
+_SUMS = frozenset({"add", "sub", "add_any"})
+_PRODUCTS = frozenset({"mul", "square", "integer_pow"})
+_CHEAP = _MOVES | _SUMS | _PRODUCTS | {
+    "max", "min", "clamp", "abs", "sign", "select_n", "convert_element_type", "eq", "ne", "ge", "gt", "le", "lt",
+    "and", "or", "not",
+}  # fmt: skip
+
+
+def _adds_product(graph: Graph, node: Node) -> bool:
+    """True if ``node`` is a sum that a processor may compute together with a product, rounding once."""
+    return (
+        node.op in _SUMS
+        and jnp.issubdtype(node.out.dtype, jnp.inexact)
+        and any(_is_product(graph, value) for value in node.inputs)
+    )
+
+
+def _is_product(graph: Graph, value: Value) -> bool:
+    maker = graph.producer.get(value)
+    while maker is not None and maker.op in _MOVES:
+        maker = graph.producer.get(maker.inputs[0])
+    return maker is not None and maker.op in _PRODUCTS
+
+
+def _anew(graph: Graph, node: Node, env: Env, others: Env, noise: _Noise) -> Env:
+    """What ``node`` makes for another reader, from what its operands are there; nothing if that is the same."""
+    adds = _adds_product(graph, node)
+    if node.op not in _CHEAP or not (adds or any(v in others for v in node.inputs)):
+        return {}
+    own = {**env, **{v: others[v] for v in node.inputs if v in others}}
+    run_node(node, own)
+    array = noise.on(node, node.out, own[node.out])
+    return {node.out: noise.on_sum(array, [read(own, v) for v in node.inputs]) if adds else array}
+
+
 def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
     env: Env = dict(zip(graph.inputs, arrays, strict=True))
     env.update(graph.constants)
+    others: Env = {}  # what may be another array for another reader
     for node in graph.nodes:
         params = _noisy_bodies(node, noise) if node.subgraphs else None
-        run_node(node, env, params)
+        if noise.by_reader:
+            others.update(_anew(graph, node, env, others, noise))
+        picked = [] if node.op in _CHEAP else [v for v in dict.fromkeys(node.inputs) if v in others and noise.picks()]
+        seen = {**env, **{v: others[v] for v in picked}}
+        run_node(node, seen, params)
+        env.update((v, seen[v]) for v in node.outputs)
         if node.op == "conv_general_dilated":
             image, weights = (read(env, v) for v in node.inputs)
             env[node.out] = noise.on_convolution(node, image, weights, env[node.out])
         if not node.barrier:
-            env.update((v, noise.on(node, env[v])) for v in node.outputs)
+            env.update((v, noise.on(node, v, env[v])) for v in node.outputs)
     return [read(env, v) for v in graph.outputs]
 
 
