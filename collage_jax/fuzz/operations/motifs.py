@@ -109,7 +109,8 @@ def tail(b: Builder, x: Var, channel: int) -> Var:
 
 def batch_normed(b: Builder, x: Var, axis: int) -> Var:
     mean, variance = b.argument((x.shape[axis],), x.dtype, "small"), b.argument((x.shape[axis],), x.dtype, "positive")
-    scale, shift = b.argument((x.shape[axis],), x.dtype), b.argument((x.shape[axis],), x.dtype)
+    finite = b.choice(("normal", "positive", "small"))  # docs/numerics.md: kernels may make NaN of an infinite scale
+    scale, shift = b.argument((x.shape[axis],), x.dtype, finite), b.argument((x.shape[axis],), x.dtype)
     ones = tuple(d if i == axis else 1 for i, d in enumerate(x.shape))
     m, v, s, t = (
         f"{{{i}}}.reshape({ones})" if axis != x.rank - 1 or b.chance(0.5) else f"{{{i}}}" for i in range(1, 5)
