@@ -126,8 +126,12 @@ def main() -> int:
 
 
 def default_tests(name: str) -> list[str]:
-    """The arguments of pytest that run what enters native code, in two processes."""
-    return [*(str(ROOT / f"tests/test_{each}.py") for each in MODES[name].tests), "-k", LEFT_OUT, "-n", "2"]
+    """The arguments of pytest that run what enters native code: in two processes, but for leaks.
+
+    They are looked for at the end of a process, to which those of pytest-xdist do not come.
+    """
+    files = [str(ROOT / f"tests/test_{each}.py") for each in MODES[name].tests]
+    return [*files, "-k", LEFT_OUT, *([] if "LSAN_OPTIONS" in MODES[name].options else ["-n", "2"])]
 
 
 def build(name: str, *extensions: str) -> Path:
