@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,9 @@ from collage_jax.ffi.native_call import NativeCall
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.graph.trace import trace_function
+from collage_jax.measure.bounds import magnitudes
 from collage_jax.measure.compare import largest_error, tolerance
+from collage_jax.measure.conditioning import worst
 from collage_jax.patterns.recognise import recognise
 
 grouped = own_kernels.load(STEP)
@@ -77,7 +80,10 @@ def check(region):
     arrays = [normal(*v.shape, seed=i) for i, v in enumerate(region.entries)]
     wanted = jax.jit(callable_of(region.nodes, region.entries, region.exits))(*arrays)
     for got in results(region, arrays):
-        assert largest_error(got, wanted) <= tolerance(region), region
+        error, most = worst(
+            tolerance(region), got, wanted, lambda arrays: wanted, arrays, lambda: magnitudes(region, arrays)
+        )
+        assert error <= most, region
 
 
 # Tails: what may follow, by name.

@@ -25,6 +25,7 @@ from collage_jax.measure.inputs import DISTRIBUTIONS, draw
 from collage_jax.measure.race import BrokeDown, quartile_spread, race
 from collage_jax.measure.regions import measure
 from collage_jax.measure.verdict import fastest
+from collage_jax.patterns.recognise import recognise
 
 X = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
 W = np.ones((4, 4), np.float32)
@@ -40,7 +41,7 @@ def whole(graph):
 
 def costs_of(fun, args, *fakes, store=None, frozen=(), seconds=60.0, xla=BACKEND):
     """Costs of the whole function by backend."""
-    graph = trace_function(fun, *args)
+    graph = recognise(trace_function(fun, *args))
     candidates = find(graph, fakes, [graph.inputs[i] for i in frozen])
     region = Region.of(graph, graph.nodes)
     backends = {b.name: b for b in (*fakes, xla)}
@@ -121,6 +122,34 @@ def test_where_last_digits_decide_wrong_numbers_are_still_found():
 
     x, w = jax.ShapeDtypeStruct((48, 64), jnp.float32), jax.ShapeDtypeStruct((64, 48), jnp.float32)
     cost = costs_of(sine_of_sums, (x, w), Fake(wants=whole, change=wrong))["fake"]
+    assert isinstance(cost, Failed)
+    assert cost.stage == "verify"
+
+
+def clipped_sums(x, w):
+    return jnp.clip(x @ w, 0.0, 6.0)
+
+
+@pytest.mark.parametrize("bounded", [clipped_sums, lambda x, w: jax.nn.relu6(x @ w)])
+def test_what_a_bound_hides_is_what_sums_round_by(bounded):
+    def other_order(kernel):
+        return lambda x, w: (jnp.clip(x[:, :32] @ w[:32] + x[:, 32:] @ w[32:], 0.0, 6.0),)
+
+    x, w = jax.ShapeDtypeStruct((960, 64), jnp.float32), jax.ShapeDtypeStruct((64, 960), jnp.float32)
+    graph = recognise(trace_function(bounded, x, w))
+    region = Region.of(graph, graph.nodes)
+    arrays = draw(region.entries, "wide")
+    wanted, got = [bounded(*arrays)], other_order(None)(*arrays)
+    assert largest_error(got, wanted) > 16 * tolerance(region)
+    assert isinstance(costs_of(bounded, (x, w), Fake(wants=whole, change=other_order))["fake"], Measured)
+
+
+def test_wrong_numbers_below_a_bound_are_still_found():
+    def wrong(kernel):
+        return lambda x, w: (kernel(x, w)[0].at[3, 5].add(1e-3),)
+
+    x, w = jax.ShapeDtypeStruct((48, 64), jnp.float32), jax.ShapeDtypeStruct((64, 48), jnp.float32)
+    cost = costs_of(clipped_sums, (x, w), Fake(wants=whole, change=wrong))["fake"]
     assert isinstance(cost, Failed)
     assert cost.stage == "verify"
 

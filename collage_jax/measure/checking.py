@@ -16,6 +16,7 @@ from ..candidates import XLA, Candidate
 from ..costs import FAULTS, Cost, CostKey, Failed, Measured, told
 from . import clock as clocks
 from . import reference
+from .bounds import magnitudes
 from .clock import since
 from .compare import tolerance
 from .conditioning import worst
@@ -158,11 +159,15 @@ def _verify(
         with watch.at(step_of(group[XLA], "run", key_of, None)):
             return jax.block_until_ready(reference.ready(others)())
 
+    def hidden() -> Sequence[float]:
+        with watch.at(step_of(group[XLA], "run", key_of, None)):
+            return magnitudes(group[XLA].region, arrays)
+
     for name in [n for n in runners if n != XLA]:
         try:
             with watch.at(step_of(group[name], "run", key_of, limit_s)):
                 got = jax.block_until_ready(runners[name].ready(arrays)())
-            error, most = worst(tolerance(group[XLA].region), got, wanted, again, arrays)
+            error, most = worst(tolerance(group[XLA].region), got, wanted, again, arrays, hidden)
         except FAULTS as failure:
             costs[name] = Failed("run", told(failure))
             del runners[name]

@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from .bounds import largest
 from .compare import largest_error, relative_error
 from .inputs import PERIOD
 
@@ -31,12 +32,18 @@ def worst(
     wanted: Sequence[Any],
     reference: Callable[[Sequence[Any]], Sequence[Any]],
     arrays: Sequence[Any],
+    hidden: Callable[[], Sequence[float]] | None = None,
 ) -> tuple[float, float]:
     """The ``relative_error`` of the result that is furthest beyond what it may have, and that, ``tolerance`` or more.
 
-    ``reference(arrays)`` gave ``wanted``; it is run again only for results that this may save.
+    ``reference(arrays)`` gave ``wanted``; it is run again only for results that this may save. ``hidden()``: for each
+    result the largest magnitude that a bound hides (``bounds``), which errors are relative to if it is larger.
     """
     error = largest_error(got, wanted)
+    shares = [1.0] * len(wanted)
+    if hidden is not None and tolerance < error < float("inf"):
+        shares = [_share(w, scale) for w, scale in zip(wanted, hidden(), strict=True)]
+        error = max(share * relative_error(g, w) for share, g, w in zip(shares, got, wanted, strict=True))
     if not tolerance < error <= MOST * tolerance or tolerance > NARROW:
         return error, tolerance
     try:
@@ -44,11 +51,16 @@ def worst(
     except Exception:  # there may be no memory for it: the usual tolerance holds
         return error, tolerance
     found = []
-    for g, w, moved in zip(got, wanted, again, strict=True):
-        least = ROUNDINGS * relative_error(moved, w)
+    for g, w, moved, share in zip(got, wanted, again, shares, strict=True):
+        least = ROUNDINGS * share * relative_error(moved, w)
         most = max(tolerance, min(least, MOST * tolerance)) if np.isfinite(least) else tolerance
-        found.append((relative_error(g, w), most))
+        found.append((share * relative_error(g, w), most))
     return max(found, key=lambda pair: pair[0] / pair[1])
+
+
+def _share(wanted: Any, hidden: float) -> float:
+    """What part of ``hidden``, if that is larger, the largest number of ``wanted`` is."""
+    return min(1.0, largest(wanted) / hidden) if hidden else 1.0
 
 
 def nudged(arrays: Sequence[Any], units: int = 1) -> list[Any]:

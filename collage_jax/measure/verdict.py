@@ -30,6 +30,9 @@ MARGIN = 0.02
 CALL_S = 3e-6
 #: How often a placement that is faster by the median, but not beyond the spread, is timed once more beside XLA.
 SECOND_CHANCES = 2
+#: If it is faster by so much then, the machine is too busy to tell, and what is decided holds for this process alone.
+LIKELY = 0.2
+BUSY = "times differed too much from round to round, as on a busy machine, so the next process decides anew"
 #: Rounds and seconds of such a race.
 ROUNDS, SECONDS = 11, 4.0
 #: A program shorter than this must win a second time: what disturbs it may last for a whole race.
@@ -38,13 +41,17 @@ SHORT_S = 0.005
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """``winner`` is None where XLA alone is used. Times are medians of the same rounds."""
+    """``winner`` is None where XLA alone is used. Times are medians of the same rounds.
+
+    ``is_clear`` is False where the machine was too busy to tell whether a placement is faster than XLA.
+    """
 
     winner: str | None
     measured_us: float | None
     xla_us: float | None
     error: float | None
     notes: tuple[str, ...]
+    is_clear: bool = True
 
 
 def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lambda name: 0) -> Outcome:
@@ -62,6 +69,8 @@ def decide(trials: Trials, deadline: float, changes: Callable[[str], int] = lamb
         if outcome.winner in trials.names:
             trials.leave(outcome.winner)  # the next one may have fewer kernels to start
         outcome = replace(outcome, winner=None, measured_us=outcome.xla_us, error=None)
+    if outcome.winner is not None and (excuse := trials.excuse(outcome.winner)):
+        trials.notes.append(excuse)
     return replace(outcome, notes=tuple(trials.notes))
 
 
@@ -78,8 +87,10 @@ def _of_the_fastest(trials: Trials, deadline: float, changes: Callable[[str], in
         return Outcome(None, None, None, None, ())
     ours_us, xla_us = float(np.median(ours)) * 1e6, float(np.median(theirs)) * 1e6
     if not _is_faster(ours, theirs):
-        trials.notes.append(f"{winner} took {ours_us:.1f} us, no clear gain over XLA alone, which is used.")
-        return Outcome(None, xla_us, xla_us, None, ())
+        is_clear = ours_us > (1 - LIKELY) * xla_us
+        busy = "" if is_clear else f"; XLA alone took {xla_us:.1f} us, but {BUSY}"
+        trials.notes.append(f"{winner} took {ours_us:.1f} us, no clear gain over XLA alone, which is used{busy}.")
+        return Outcome(None, xla_us, xla_us, None, (), is_clear)
     return Outcome(winner, ours_us, xla_us, trials.error(winner), ())
 
 

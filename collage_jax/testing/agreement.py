@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..graph.region import Region
+from ..measure.bounds import magnitudes
 from ..measure.compare import other_form, tolerance
 from ..measure.conditioning import worst
 from .data import inputs
@@ -55,7 +56,7 @@ def compared(
     if form is not None:
         remedy = "return `region.exits` in their order, with their shapes and dtypes"
         return Difference("results must have the shapes and dtypes of XLA's", f"a kernel that {form}", remedy)
-    error, most = worst(tolerance(region), got, wanted, reference, arrays)
+    error, most = worst(tolerance(region), got, wanted, reference, arrays, partial(magnitudes, region, arrays))
     if error <= most:
         return None
     if error == float("inf") and "in operand" in name:
