@@ -80,6 +80,7 @@ LAYERS = (
     "calls.deciding",
     "profiling",
     "calls.signature",
+    "calls.watching",
     "calls.frozen",
     "calls.between",
     "calls.within",

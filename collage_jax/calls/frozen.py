@@ -1,7 +1,8 @@
 """Sets of frozen arguments that were seen, and what was packed from them.
 
 JAX arrays cannot change, so the same object means the same weights. NumPy arrays can: a copy is kept and compared by
-content on every call. Of anything else that ``jax.jit`` takes nothing is known: it is never the same.
+content on every call. Of anything else that ``jax.jit`` takes nothing is known: it is never the same. Modules that come
+again are not flattened again (``watching``).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from .watching import SCALARS, UNCHANGING, Watch, watch
+
 #: How many sets of frozen arguments a function keeps packed: enough to go back and forth between two models.
 KEPT = 2
-
-SCALARS = (bool, int, float, complex, np.generic)
 
 
 class FrozenSet:
@@ -30,12 +31,24 @@ class FrozenSet:
         self.kept = [_kept(leaf) for leaf in leaves]
         self.tree = tree
         self.only: tuple[Any, Any] | None = None
+        self.watch: Watch | None = None
+        self._watchable = all(isinstance(leaf, UNCHANGING) for leaf in leaves)
+        self._last: list[int] = []
         self._served: dict[Hashable, tuple[Any, Any]] = {}
         self._lock = threading.RLock()  # what makes a program may trace the user's functions
 
     def holds(self, leaves: list[Any], tree: Any) -> bool:
         """True if ``leaves`` are the arguments of this set."""
         return tree == self.tree and (all(map(operator.is_, leaves, self.kept)) or all(map(_same, leaves, self.kept)))
+
+    def meet(self, arguments: list[Any]) -> None:
+        """``arguments`` are of this set. Once they are the same objects as the last time, watch them."""
+        last, self._last = self._last, [*map(id, arguments)]
+        if self._watchable and self._last == last:
+            found = watch(arguments)
+            self._watchable = found is not None
+            if found is not None and self.holds(*jax.tree.flatten(arguments)):  # nobody changed them in between
+                self.watch = found
 
     def get(self, key: Hashable) -> tuple[Any, Any] | None:
         """The program for ``key`` with what was prepared for it; None if there is none yet."""
@@ -59,14 +72,25 @@ class FrozenSets:
 
     def find(self, arguments: list[Any]) -> FrozenSet:
         """The set these arguments are, or a new one for them."""
-        leaves, tree = jax.tree.flatten(arguments)
         sets = self._sets
-        if sets and sets[0].holds(leaves, tree):
-            return sets[0]
+        found = next((s for s in sets if s.watch is not None and s.watch.holds(arguments)), None)
+        if found is None:
+            leaves, tree = jax.tree.flatten(arguments)
+            found = sets[0] if sets and sets[0].holds(leaves, tree) else self._known_or_new(leaves, tree)
+            found.meet(arguments)
+        if self._sets[:1] != (found,):
+            with self._lock:
+                self._put_first(found)
+        return found
+
+    def _known_or_new(self, leaves: list[Any], tree: Any) -> FrozenSet:
         with self._lock:
             found = next((s for s in self._sets if s.holds(leaves, tree)), None) or FrozenSet(leaves, tree)
-            self._sets = (found, *(s for s in self._sets if s is not found))[:KEPT]
+            self._put_first(found)
         return found
+
+    def _put_first(self, found: FrozenSet) -> None:
+        self._sets = (found, *(s for s in self._sets if s is not found))[:KEPT]
 
 
 def _kept(leaf: Any) -> Any:
