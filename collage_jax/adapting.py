@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from .api import jit
-from .calls.dispatch import Bound
+from .calls.dispatch import Bound, Jitted
 from .placement import Placement
 
 #: What is traced: JAX's arrays, its tracers among them, NumPy's, and shapes for ``explain``.
@@ -80,9 +80,21 @@ class Adapted:
             raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself")
         functools.update_wrapper(cast(Any, self), fun, updated=())
         self._fun = fun
-        self._jitted = jit(functools.wraps(fun)(over), **options)
+        self._options = options
+        self._jitted = self._decorated(over)
 
     def _packed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        raise NotImplementedError
+
+    def _decorated(self, over: Callable[..., Any], **more: Any) -> Jitted:
+        """``over``, which stands for the function, with the options of this one and ``more``."""
+        return jit(functools.wraps(self._fun)(over), **{**self._options, **more})
+
+    def unpacked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Jitted, tuple[Any, ...], dict[str, Any]]:
+        """The same function without packing of ours, for ``collage_jax.export``, and these arguments for it.
+
+        Only what is frozen or static may be packed, for that is no argument of what is exported.
+        """
         raise NotImplementedError
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:

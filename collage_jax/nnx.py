@@ -25,6 +25,7 @@ if not hasattr(nnx, "Pytree") or not hasattr(nnx.Variable, "set_raw_value"):
     )
 
 from .adapting import Adapted, Packed
+from .calls.dispatch import Jitted
 
 
 def jit(fun: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -61,6 +62,13 @@ class NNXJitted(Adapted):
     def _packed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs, _ = self._with_variables(args, kwargs)
         return args, kwargs
+
+    def unpacked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Jitted, tuple[Any, ...], dict[str, Any]]:
+        def over(*args: Any, **kwargs: Any) -> Any:
+            result, _ = _run(self._fun, False, *args, **kwargs)
+            return result
+
+        return self._decorated(over), args, kwargs
 
     def _with_variables(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any], list[Any]]:
         """The arguments for JAX, those that are not frozen packed, and the variables of these."""

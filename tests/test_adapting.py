@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
+import weakref
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ import pytest
 from api_fakes import is_placed, use_fake
 
 import collage_jax
+from collage_jax.calls import frozen
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 
@@ -105,6 +109,31 @@ def test_filter_jit_says_what_is_wrong(filter_jit):
         filter_jit(3)
 
 
+def test_a_frozen_module_is_exported_with_its_arrays_and_what_is_static(eqx, filter_jit):
+    @filter_jit(frozen_argnums=0)
+    def scaled(model, x, how, *, by):
+        return {"y": apply(model, x["x"]) * {"twice": 2, "thrice": 3}[how] + by}
+
+    model = perceptron(eqx)
+    exported = collage_jax.export(scaled, model, {"x": X}, "thrice", kwargs={"by": X[0, :3]})
+    assert is_placed(exported.placements[0]) and exported.manifest.name == "scaled"
+    got = collage_jax.load(exported.serialize())({"x": X}, by=X[1, :3])
+    np.testing.assert_allclose(got["y"], 3 * apply(model, X) + X[1, :3], rtol=1e-5, atol=1e-6)
+
+
+def test_what_equinox_has_and_a_file_cannot_hold_is_refused(eqx, filter_jit):
+    model, linear = perceptron(eqx), eqx.nn.Linear(8, 3, key=jax.random.key(0))
+    said = r"argument 0 of an exported function must be of arrays alone .* beside arrays; freeze it"
+    with pytest.raises(TypeError, match=said):
+        collage_jax.export(filter_jit(apply), model, X)
+    with pytest.raises(TypeError, match=r"argument 0, which each call passes, .* got equinox.*Linear; freeze it"):
+        collage_jax.export(filter_jit(apply), linear, X)
+    with pytest.raises(TypeError, match=r"the result of an exported function .* got equinox\.\S*Linear; return its"):
+        collage_jax.export(filter_jit(lambda m, x: m, frozen_argnums=0), linear, X)
+    with pytest.raises(TypeError, match=r"has its options, got backends besides"):
+        collage_jax.export(filter_jit(apply), linear, X, backends=["fake"])
+
+
 # Flax NNX
 
 
@@ -154,6 +183,144 @@ def test_a_module_is_frozen_for_collage_jax_jit_too(nnx):
     split = collage_jax.jit(lambda weights, x: nnx.merge(graph, weights)(x), frozen_argnums=0)
     np.testing.assert_allclose(split(weights, X), model(X), rtol=1e-5, atol=1e-6)
     assert is_placed(split.placement(weights, X))
+
+
+def test_a_frozen_module_is_exported_with_its_weights(nnx):
+    class Net(nnx.Module):
+        def __init__(self):
+            self.inside = network(nnx)
+
+        @partial(collage_jax.nnx.jit, frozen_argnums=0)
+        def scores(self, x):
+            return self.inside(x)
+
+    model = Net()
+    model.eval()
+    exported = collage_jax.export(model.scores, X, also=[(X[:2],)])
+    assert is_placed(exported.placements[0]) and exported.manifest.name == "scores"
+    wanted = model.inside(X)
+    model.inside.layers[-1].bias[...] += 1  # the file has what it was made with
+    loaded = collage_jax.load(exported.serialize())
+    np.testing.assert_allclose(loaded(X), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(loaded(X[:2]), wanted[:2], rtol=1e-5, atol=1e-6)
+
+
+def test_what_flax_has_and_a_file_cannot_hold_is_refused(nnx):
+    model = network(nnx)
+    model.eval()
+    predict = collage_jax.nnx.jit(lambda model, x: model(x), frozen_argnums=0)
+    for passing in (collage_jax.nnx.jit(lambda model, x: model(x)), lambda model, x: model(x)):
+        with pytest.raises(TypeError, match=r"argument 0, which each call passes, .* got flax.*Sequential; freeze"):
+            collage_jax.export(passing, model, X)
+    with pytest.raises(TypeError, match=r"argument `rngs`, which each call passes, .* got flax\.\S*Rngs; freeze it"):
+        collage_jax.export(lambda x, rngs: x, X, kwargs={"rngs": {"dropout": nnx.Rngs(0)}})
+    with pytest.raises(TypeError, match=r"frozen arguments that come later .* got flax.*Sequential; leave bake"):
+        collage_jax.export(predict, model, X, bake_frozen=False)
+    with pytest.raises(TypeError, match=r"the result of an exported function .* got flax\.\S*State; return its arrays"):
+        collage_jax.export(lambda model, x: nnx.state(model), model, X, frozen_argnums=0)
+    model.train()
+    with pytest.raises(ValueError, match=r"argument 0 is frozen, and the function changes it.*call its `eval\(\)`"):
+        collage_jax.export(predict, model, X)
+
+
+def held(nnx):
+    """A module with one of each thing that may hold others, and its state."""
+
+    class Holder(nnx.Module):
+        def __init__(self):
+            self.linear = nnx.Linear(8, 3, rngs=nnx.Rngs(0))
+            self.drop = nnx.Dropout(0.5, deterministic=True, rngs=nnx.Rngs(0))
+            self.layers = nnx.List([nnx.Linear(3, 3, rngs=nnx.Rngs(1))])
+            self.data = nnx.data({"list": [jnp.ones(3)], "pair": (jnp.ones(2), None)})
+            self.scale = 2.0
+
+    module = Holder()
+    return module, nnx.state(module)
+
+
+CHANGES = {
+    "a value": lambda nnx, module, state: module.linear.kernel.set_raw_value(module.linear.kernel.get_raw_value() + 1),
+    "a value by its place": lambda nnx, module, state: module.layers[0].bias.__setitem__(0, 1.0),
+    "metadata": lambda nnx, module, state: module.linear.bias.set_metadata("note", 1),
+    "an attribute": lambda nnx, module, state: setattr(module, "scale", 3.0),
+    "how it behaves": lambda nnx, module, state: module.train(),
+    "an attribute more": lambda nnx, module, state: setattr(module, "shift", 1.0),
+    "an attribute less": lambda nnx, module, state: delattr(module, "scale"),
+    "another module": lambda nnx, module, state: setattr(module, "linear", nnx.Linear(8, 3, rngs=nnx.Rngs(2))),
+    "two in turn": lambda nnx, module, state: setattr(module, "layers", nnx.List([module.linear])),
+    "a module more": lambda nnx, module, state: module.layers.append(module.linear),
+    "in a list": lambda nnx, module, state: module.data["list"].__setitem__(0, jnp.zeros(3)),
+    "a longer list": lambda nnx, module, state: module.data["list"].append(jnp.zeros(3)),
+    "in a dictionary": lambda nnx, module, state: module.data.update(pair=(jnp.zeros(2), None)),
+    "a value of the state": lambda nnx, module, state: state["linear"]["bias"].set_raw_value(jnp.ones(3)),
+    "a variable of the state": lambda nnx, module, state: state["linear"].update(bias=nnx.Param(jnp.ones(3))),
+    "less of the state": lambda nnx, module, state: state.__delitem__("linear"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_modules_that_come_again_are_not_flattened_and_every_change_is_noticed(nnx, monkeypatch, change):
+    sets, arguments = frozen.FrozenSets(), [*held(nnx), X.sum()]
+    first = sets.find(arguments)
+    assert sets.find(arguments) is first
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.tree, "flatten", None)
+        assert sets.find(arguments) is first and sets.find([*arguments]) is first
+    change(nnx, *arguments[:2])
+    leaves, structure = jax.tree.flatten(arguments)
+    assert not first.holds(leaves, structure)
+    changed = sets.find(arguments)
+    assert changed is not first and changed.holds(leaves, structure)
+    assert [sets.find(arguments) for _ in range(3)] == [changed] * 3
+
+
+def test_two_modules_in_turn_are_not_flattened_either(nnx, monkeypatch):
+    sets, (one, other) = frozen.FrozenSets(), (network(nnx), network(nnx, 1))
+    known = [(sets.find([one]), sets.find([other])) for _ in range(3)][-1]
+    monkeypatch.setattr(jax.tree, "flatten", None)
+    assert [(sets.find([one]), sets.find([other])) for _ in range(2)] == [known] * 2
+
+
+def test_what_changes_unseen_inside_of_a_module_is_noticed(nnx):
+    @jax.tree_util.register_pytree_node_class
+    class Box:
+        def __init__(self, inside):
+            self.inside = inside
+
+        def tree_flatten(self):
+            return (self.inside,), None
+
+        @classmethod
+        def tree_unflatten(cls, _, children):
+            return cls(*children)
+
+    class Holder(nnx.Module):
+        def __init__(self, inside):
+            self.weight = nnx.Param(jnp.ones(3))
+            self.inside = nnx.data(inside)
+
+    numbers, box = np.ones(3), Box(jnp.ones(3))
+    for holder in (Holder(numbers), Holder(box)):
+        sets = frozen.FrozenSets()
+        assert len({sets.find([holder]) for _ in range(4)}) == 1
+        numbers[0], box.inside = 2, jnp.zeros(3)
+        assert not sets._sets[0].holds(*jax.tree.flatten([holder]))
+        assert sets.find([holder]).holds(*jax.tree.flatten([holder]))
+        numbers[0] = 1
+
+
+def test_a_module_that_came_again_is_let_go_of_with_the_rest(nnx):
+    predict = collage_jax.nnx.jit(lambda model, x: model(x), frozen_argnums=0)
+    model = network(nnx)
+    model.eval()
+    results = [predict(model, X) for _ in range(4)]
+    model.layers[-1].bias[...] += 1
+    np.testing.assert_allclose(predict(model, X), results[-1] + 1, rtol=1e-5, atol=1e-6)
+    gone = weakref.ref(model)
+    del model
+    predict.clear_cache()
+    gc.collect()
+    assert gone() is None
 
 
 def test_training_changes_weights_statistics_and_random_numbers_in_place(nnx):

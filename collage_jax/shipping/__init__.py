@@ -2,6 +2,7 @@
 
 targets    foreign functions that programs call: registered here, found in a program
 arrays     arrays as members of a file
+trees      which trees a file can hold
 manifest   what a file says of itself, read strictly
 archive    the file: one zip, sizes and digests checked
 making     a decorated function and its arguments -> ``Exported``

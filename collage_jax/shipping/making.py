@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from .. import _compat, device
+from ..adapting import Adapted
 from ..api import jit
 from ..calls.dispatch import Jitted, unbound
 from ..placement import Placement
@@ -87,14 +88,14 @@ def export(
         )
     if vjp_order and not fallback:
         raise ValueError(f"`vjp_order` is of the fallback, got {vjp_order} with fallback=False; leave fallback out")
-    jitted, first = _decorated(fun, options)
+    asked, first = _decorated(fun, options)
     members = Members(bake_frozen, fallback, vjp_order)
-    made = [members.add(jitted, *jitted._normalised((*first, *a), dict(kwargs or {}))) for a in (args, *also)]
+    made = [members.add(*_normalised(asked, (*first, *a), dict(kwargs or {}))) for a in (args, *also)]
     donated = {(programs.donate_argnums, programs.donate_argnames) for _, programs in made}
     if len(donated) > 1:
         raise ValueError(f"all sets of arguments must donate alike, got {sorted(donated)}; export a file for each")
     manifest = Manifest(
-        jitted._name,
+        made[0][1].name,
         _maker(),
         {name: Member.of(data) for name, data in members.data.items()},
         tuple(members.arrays),
@@ -118,13 +119,22 @@ def _maker() -> dict[str, str]:
     }
 
 
-def _decorated(fun: Any, options: dict[str, Any]) -> tuple[Jitted, tuple[Any, ...]]:
+def _decorated(fun: Any, options: dict[str, Any]) -> tuple[Jitted | Adapted, tuple[Any, ...]]:
     """``fun`` decorated, and the arguments that come before those of the call."""
     fun, first = unbound(fun)
-    if not isinstance(fun, Jitted):
+    if not isinstance(fun, (Jitted, Adapted)):
         return jit(fun, **options), first
     if options:
         raise TypeError(
             f"a decorated function has its options, got {', '.join(options)} besides; give them to collage_jax.jit"
         )
     return fun, first
+
+
+def _normalised(
+    fun: Jitted | Adapted, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Jitted, tuple[Any, ...], dict[str, Any]]:
+    """The function of trees of arrays, and its arguments, frozen ones in their positions."""
+    if isinstance(fun, Adapted):
+        fun, args, kwargs = fun.unpacked(args, kwargs)
+    return fun, *fun._normalised(args, kwargs)

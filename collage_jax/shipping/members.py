@@ -22,6 +22,9 @@ from ..report.files import to_json
 from .arrays import ArraySpec, encode
 from .manifest import Signature
 from .programs import Programs, exported, listed, packing, shapes
+from .trees import check
+
+_REMEDY = "freeze it (`frozen_argnums`), or export collage_jax.jit of a function of arrays, with the model in a closure"
 
 
 @dataclass(eq=False)
@@ -45,6 +48,8 @@ class Members:
                 "frozen arguments must be arrays to be stored, got jax.ShapeDtypeStruct; pass the arrays, or "
                 "bake_frozen=False to give them when the file is loaded"
             )
+        if not bakes:
+            check(jax.tree.structure(frozen), "frozen arguments that come later", "leave bake_frozen=False out")
         tuned = _tuned(jitted, args, kwargs)
         folder = str(len(self.placements))
         self.placements.append(tuned.placement)
@@ -104,9 +109,14 @@ def _programs(jitted: Jitted, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
                 f"sizes must be numbers, for they decide about kernels, got {leaf.shape}; pass every set of arguments "
                 "that will be needed, in `also`"
             )
+    passed, donated = roles.passed(len(args)), roles.donated(len(args))
+    for i in passed:
+        check(jax.tree.structure(args[i]), f"argument {i}, which each call passes,", _REMEDY)
+    for name, value in roles.dynamic((), kwargs)[1].items():
+        check(jax.tree.structure(value), f"argument `{name}`, which each call passes,", _REMEDY)
     with as_a_whole():
         traced = jitted._undonated.trace(*args, **kwargs)
-    passed, donated = roles.passed(len(args)), roles.donated(len(args))
+    check(traced.out_tree, "the result of an exported function", "return its arrays")
     programs = Programs(
         jitted._name,
         traced.jaxpr,
