@@ -70,7 +70,8 @@ class Placement:
     ``uncorrected_us`` is the sum of the regions' costs, ``predicted_us`` the same corrected by what whole programs
     took; ``measured_us`` the time of the whole program as placed, ``xla_us`` that of ``jax.jit``, measured in turn with
     it; None where nothing was measured. ``notes`` says what else decided (no backend available, side effects, the
-    budget spent, ...). ``is_final`` is False if tuning ended before everything was measured; ``budget_s`` are the
+    budget spent, ...). ``tuning_s`` and ``distinct_measured`` are of this tuning: 0 where it was decided before.
+    ``is_final`` is False if tuning ended before everything was measured; ``budget_s`` are the
     seconds that it was given, 0 if it ended for another reason: with more, it may find more.
 
     ``program`` is the canonical hash of the function's graph, ``edges`` how its nodes depend on each other, by graph

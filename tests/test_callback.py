@@ -601,7 +601,7 @@ def emitted(function, *arguments):
 
 
 def test_the_backend_is_there_only_with_a_kernel_and_its_extension(monkeypatch):
-    assert "no function was registered; use collage_jax.callback_kernel" in str(BACKEND.available().reason)
+    assert "no kernel was registered; use collage_jax.callback_kernel" in str(BACKEND.available().reason)
     assert callback_kernel(GELU_DOT)(gelu_dot) is gelu_dot
     assert BACKEND.available() is None
     with monkeypatch.context() as patch:

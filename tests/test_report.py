@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from fakes import Fake
+
+from collage_jax.backends import registry
+from collage_jax.backends.registry import why_unavailable
 from collage_jax.candidates import Refusal
 from collage_jax.costs import Failed, Measured
 from collage_jax.placement import PlacedRegion, Placement
-from collage_jax.report.table import WIDTH, cost_text, summary, table
+from collage_jax.report.alike import told_once
+from collage_jax.report.table import WIDTH, cost_text, table, verdict
 
 THREE_US = Measured(3.0)
+
+
+class ForGpus(Fake):
+    platforms = ("gpu",)
 
 
 def region(backend="fake", cost=THREE_US, count=1, alternatives=None, label="dot+tanh"):
@@ -37,7 +46,7 @@ def test_reasons_of_failures_stand_in_full_below_the_table():
     failed = region("xla", Measured(1.0), alternatives={"fake": Failed("compile", reason)})
     late = region("xla", Measured(2.0), alternatives={"fake": Failed("budget", "not measured")}, label="late")
     text = table(Placement((failed, failed, late)))
-    assert f"fake: dot_general+tanh: compile: {reason} (x2)" in words(text)
+    assert f"fake: dot_general+tanh: compile: {reason} (and 1 more like it)" in words(text)
     assert text.count("not measured") == 1
 
 
@@ -61,9 +70,47 @@ def test_text_that_looks_like_markup_is_shown_as_it_is():
 def test_refusals_are_counted_and_named():
     refusals = (Refusal(("a", "b"), "fake", "too small"),) * 2 + (Refusal((), "broken", "`propose` failed"),)
     text = table(Placement((), refusals, unavailable={"gone": "no library"}))
-    assert "fake: a+b (x2): too small" in text
+    assert "fake: a+b: too small (and 1 more like it)" in text
     assert "broken: everything: `propose` failed" in text
     assert "gone is not available: no library" in text
+
+
+def test_refusals_that_differ_in_shapes_and_numbers_are_told_once():
+    def reason(shape, got):
+        return f"kernels have size 1 or at most 16 channels, got float32[{shape}] and {got}, padded by ((0, 1), (1, 1))"
+
+    shapes = ("3, 3, 64, 128", "3, 3, 128, 64", "", "5", "1, 1, 64, 10")
+    refusals = [Refusal(("conv",), "fake", reason(shape, 1.5 * i)) for i, shape in enumerate(shapes)]
+    others = [Refusal(("conv",), "other", reason("3, 3", 1)), Refusal(("conv",), "fake", "float64 is not float32")]
+    wide = Refusal(("conv",), "fake", "float64[3] is not float32")
+    text = words(table(Placement((), (*refusals, *others, wide))))
+    assert f"fake: conv: {reason(shapes[0], 0.0)} (and 4 more like it)" in text
+    assert text.count("padded by") == 2
+    assert text.count("is not float32") == 2
+    assert text.count("more like it") == 1
+
+
+def test_what_differs_in_more_than_numbers_is_told_apart():
+    lines = ["got float32[3]", "got bfloat16[3]", "got float32[3] and 3x3", "got float32[3] and 5x5", "2 in", "2 out"]
+    assert told_once(lines) == lines
+
+
+def test_numbers_of_all_kinds_are_alike():
+    lines = ["off by 1e-05, -3", "off by 0.5, 12", "off by 2.5e+20, (1, 2)", "off by 3, []"]
+    assert told_once(lines) == ["off by 1e-05, -3 (and 3 more like it)"]
+
+
+def test_backends_of_other_platforms_and_without_kernels_are_named_in_one_line():
+    without_kernels = registry.get("callback").available()
+    assert without_kernels is not None
+    others = {"gone": "no library", "off": "switched off"}
+    reasons = {"gpu": why_unavailable(ForGpus()) or "", "empty": without_kernels.reason, **others}
+    text = table(Placement((), unavailable=reasons))
+    assert "For other platforms, or without kernels: gpu, empty; `collage-jax doctor` says why." in text
+    assert "gone is not available: no library" in text
+    assert "off is not available: switched off" in text
+    assert "JAX's default backend" not in text
+    assert "collage-jax doctor" not in table(Placement((), unavailable={"gone": "no library"}))
 
 
 def test_a_function_left_to_xla_has_no_table():
@@ -94,14 +141,20 @@ def test_the_summary_sets_the_whole_beside_xla():
         error=1e-6,
         distinct_measured=3,
     )
-    text = "\n".join(summary(placement))
+    text = "\n".join(verdict(placement))
     assert "Regions: fake 2, xla 1" in text
     assert "jax.jit 25.0 us, placed 10.0 us (predicted 9.0 us): 2.50x, error 1.0e-06" in text
-    assert "3 distinct regions measured" in text
+    assert table(placement).startswith(text)
+    assert "3 distinct regions measured" in table(placement)
+
+
+def test_tuning_is_told_of_where_there_was_some():
+    assert "Tuned in 2.0 s, 1 distinct region measured." in table(Placement((), tuning_s=2.0, distinct_measured=1))
+    assert "Tuned" not in table(Placement((), notes=("Decided before.",)))
 
 
 def test_what_was_not_measured_is_left_out():
-    assert not any("jax.jit" in line for line in summary(Placement((region("xla", Measured(0.0, runs=0)),))))
+    assert not any("jax.jit" in line for line in verdict(Placement((region("xla", Measured(0.0, runs=0)),))))
     assert "%" not in table(Placement((region(cost=Failed("budget", "not measured")),)))
 
 

@@ -18,6 +18,8 @@ from .source import source_version
 
 #: What a backend may be: one fused operation at a time, or whole subgraphs.
 KINDS = ("kernel-library", "graph-runtime")
+#: How reasons begin for which a backend has nothing to do, whatever the program is: another platform, no kernels.
+ELSEWHERE, NO_KERNEL = "runs on ", "no kernel was registered"
 
 
 @dataclass(frozen=True)

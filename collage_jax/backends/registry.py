@@ -11,7 +11,7 @@ from ..costs import FAULTS, told
 from ..spelling import did_you_mean
 from ..switches import Switches, in_force
 from . import discovery
-from .base import Backend, Unsupported
+from .base import ELSEWHERE, Backend, Unsupported
 from .discovery import REFERENCE
 from .source import state_version
 
@@ -96,13 +96,18 @@ def with_reference(backends: Iterable[Backend]) -> dict[str, Backend]:
 
 def get(name: str) -> Backend:
     """The backend called ``name``, or its form of that name; ``ValueError`` with the known names if there is none."""
+    if (why := why_unknown(name)) is not None:
+        raise ValueError(why)
     known = _known()
-    if name not in known and (backend := known.get(name.partition("@")[0])) is not None:
-        return _form(backend, name)
-    if name not in known:
-        listed = ", ".join(sorted(known))
-        raise ValueError(f"no backend is called {name!r}; known: {listed}{did_you_mean(name, known)}")
-    return known[name]
+    return known[name] if name in known else _form(known[name.partition("@")[0]], name)
+
+
+def why_unknown(name: str) -> str | None:
+    """What is wrong with a name that no backend has, nor one that it may be a form of; None if one has it."""
+    known = _known()
+    if name in known or name.partition("@")[0] in known:
+        return None
+    return f"no backend is called {name!r}; known: {', '.join(sorted(known))}{did_you_mean(name, known)}"
 
 
 def backends() -> tuple[BackendInfo, ...]:
@@ -134,7 +139,7 @@ def why_unavailable(backend: Backend) -> str | None:
     """Why ``backend`` cannot be used in this process on what is placed for, JAX's default device if nothing else."""
     aim = target.current()
     if aim.platform not in backend.platforms:
-        return f"runs on {', '.join(backend.platforms)}, and {_told(aim)}{_also_missing(backend)}"
+        return f"{ELSEWHERE}{', '.join(backend.platforms)}, and {_told(aim)}{_also_missing(backend)}"
     if aim.unlike and backend.name != REFERENCE:
         return (
             f"kernels are chosen and made for one kind of GPU, and this process has {', '.join(aim.unlike)}: leave one "

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..backends.base import ELSEWHERE, NO_KERNEL
 from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion, Placement
+from .alike import told_once
 
 WIDTH = 150
 #: In fewer columns the shapes of regions have no room; in fewer than the second nothing has.
@@ -31,9 +33,18 @@ def columns(title: str, is_wide: bool) -> Table:
 
 
 def table(placement: Placement) -> str:
-    """``placement`` as text: its regions by total time, why others were refused, and the whole beside XLA's."""
+    """``placement`` as text: the whole beside XLA's, its regions by total time, why others were refused, and notes."""
     console = Console(file=StringIO(), width=width(), no_color=True, highlight=False)
-    is_wide = console.width >= WITH_SHAPES
+    for line in verdict(placement):
+        console.print(Text(line))
+    if placement.regions:
+        console.print(_regions(placement, console.width >= WITH_SHAPES))
+    for line in (*_failures(placement), *_not_available(placement), *_refusals(placement), *remarks(placement)):
+        console.print(Text(line))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def _regions(placement: Placement, is_wide: bool) -> Table:
     total = sum(region.total_us for region in placement.regions)
     how = "estimated" if any(isinstance(region.cost, Estimated) for region in placement.regions) else "timed alone"
     title = f"Parts of the program, {how}. XLA alone is used." if placement.is_xla else "Placement"
@@ -49,13 +60,7 @@ def table(placement: Placement) -> str:
     for region in sorted(placement.regions, key=lambda r: -r.total_us):
         share = f"{region.total_us / total:.1%}" if total else ""
         rows.add_row(*map(Text, _cells(region, share, is_wide)))
-    if placement.regions:
-        console.print(rows)
-    _print_failures(console, placement)
-    _print_refusals(console, placement)
-    for line in summary(placement):
-        console.print(Text(line))
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    return rows
 
 
 def _cells(region: PlacedRegion, share: str, with_shapes: bool) -> tuple[str, ...]:
@@ -89,35 +94,33 @@ def cost_text(cost: Cost) -> str:
     return f"{cost.median_us:.1f} est." if isinstance(cost, Estimated) else f"{cost.median_us:.1f}"
 
 
-def _print_failures(console: Console, placement: Placement) -> None:
-    counted: dict[str, int] = {}
-    for region in placement.regions:
-        for name, cost in ((region.backend, region.cost), *region.alternatives.items()):
-            if isinstance(cost, Failed) and cost.stage != "budget":
-                line = f"  {name}: {'+'.join(region.ops)}: {cost_text(cost)}"
-                counted[line] = counted.get(line, 0) + 1
-    if counted:
-        console.print(Text("Failed:"))
-    for line, count in counted.items():
-        console.print(Text(line + (f" (x{count})" if count > 1 else "")))
+def _failures(placement: Placement) -> list[str]:
+    found = [
+        f"  {name}: {'+'.join(region.ops)}: {cost_text(cost)}"
+        for region in placement.regions
+        for name, cost in ((region.backend, region.cost), *region.alternatives.items())
+        if isinstance(cost, Failed) and cost.stage != "budget"
+    ]
+    return ["Failed:", *told_once(found)] if found else []
 
 
-def _print_refusals(console: Console, placement: Placement) -> None:
-    for name, reason in (placement.unavailable or {}).items():
-        console.print(Text(f"{name} is not available: {reason}"))
-    if not placement.refusals:
-        return
-    console.print(Text("Refused:"))
-    counted: dict[tuple[str, str, str], int] = {}
-    for refusal in placement.refusals:
-        key = (refusal.backend, "+".join(refusal.ops) or "everything", refusal.reason)
-        counted[key] = counted.get(key, 0) + 1
-    for (backend, ops, reason), count in counted.items():
-        console.print(Text(f"  {backend}: {ops}{f' (x{count})' if count > 1 else ''}: {reason}"))
+def _not_available(placement: Placement) -> list[str]:
+    """Why backends are out; of those with nothing to do here, whatever the program is, their names alone."""
+    reasons = placement.unavailable or {}
+    idle = [name for name, reason in reasons.items() if reason.startswith((ELSEWHERE, NO_KERNEL))]
+    lines = [f"{name} is not available: {reason}" for name, reason in reasons.items() if name not in idle]
+    if idle:
+        lines.append(f"For other platforms, or without kernels: {', '.join(idle)}; `collage-jax doctor` says why.")
+    return lines
 
 
-def summary(placement: Placement) -> list[str]:
-    """The whole program in a few lines."""
+def _refusals(placement: Placement) -> list[str]:
+    found = [f"  {r.backend}: {'+'.join(r.ops) or 'everything'}: {r.reason}" for r in placement.refusals]
+    return ["Refused:", *told_once(found)] if found else []
+
+
+def verdict(placement: Placement) -> list[str]:
+    """What runs the program, and how fast that is."""
     counts = ", ".join(f"{name} {n}" for name, n in placement.counts().items())
     lines = [f"Regions: {counts}" if counts else "XLA runs everything."]
     if placement.xla_us is not None and placement.is_xla:
@@ -128,5 +131,11 @@ def summary(placement: Placement) -> list[str]:
             f" (predicted {placement.predicted_us or 0.0:.1f} us): {placement.speedup:.2f}x"
             + (f", error {placement.error:.1e} of the largest output" if placement.error is not None else "")
         )
-    lines.append(f"Tuned in {placement.tuning_s:.1f} s, {placement.distinct_measured} distinct regions measured.")
-    return lines + list(placement.notes)
+    return lines
+
+
+def remarks(placement: Placement) -> list[str]:
+    """How that was found, and what else decided."""
+    count = placement.distinct_measured
+    took = f"Tuned in {placement.tuning_s:.1f} s, {count} distinct region{'' if count == 1 else 's'} measured."
+    return [*([took] if placement.tuning_s or count else []), *placement.notes]

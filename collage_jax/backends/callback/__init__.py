@@ -14,7 +14,7 @@ import jax
 
 from ...graph.region import Region
 from ...host_functions import CallbackKernel, callback_call, load_extension, register, registered, unregister
-from ..base import Unsupported
+from ..base import NO_KERNEL, Unsupported
 from ..user_kernels import UserKernels
 from .binding import Binding, Fixed, bind
 
@@ -26,7 +26,7 @@ class Callback(UserKernels[CallbackKernel, Binding]):
 
     def available(self) -> Unsupported | None:
         if not registered():
-            return Unsupported("no function was registered; use collage_jax.callback_kernel")
+            return Unsupported(f"{NO_KERNEL}; use collage_jax.callback_kernel")
         try:
             load_extension()
         except ImportError as error:

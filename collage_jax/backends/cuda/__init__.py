@@ -21,7 +21,7 @@ from ... import target
 from ...cuda_kernels import CudaKernel, CudaSource, register, registered, unregister
 from ...ffi import native
 from ...graph.region import Region
-from ..base import Unsupported
+from ..base import NO_KERNEL, Unsupported
 from ..user_kernels import UserKernels
 from . import cupy_call, nvrtc
 from .binding import Binding, bind
@@ -41,7 +41,7 @@ class Cuda(UserKernels[CudaKernel, Binding]):
         if isinstance(module, Unsupported):
             return module
         if not registered():
-            return Unsupported("no kernel was registered; use collage_jax.cuda_kernel")
+            return Unsupported(f"{NO_KERNEL}; use collage_jax.cuda_kernel")
         lacks = [_lacks(kernel) for kernel in registered()]
         return lacks[0] if all(isinstance(lack, Unsupported) for lack in lacks) else None
 

@@ -39,8 +39,9 @@ def _tiles(placement: Placement) -> Iterator[tuple[str, str]]:
             yield f"predicted ({off:+.1%})", duration(placement.predicted_us)
     if placement.error is not None:
         yield "largest error, of the largest output", f"{placement.error:.1e}" if placement.error else "0"
-    yield "tuning", f"{placement.tuning_s:.1f} s"
-    yield "distinct regions measured", str(placement.distinct_measured)
+    if placement.tuning_s or placement.distinct_measured:  # not where it was decided before, which a note says
+        yield "tuning", f"{placement.tuning_s:.1f} s"
+        yield "distinct regions measured", str(placement.distinct_measured)
 
 
 def _notes(placement: Placement) -> Iterator[str]:
