@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -91,6 +92,7 @@ def test_what_is_loaded_gives_the_same_numbers_and_packs_nothing(fake, tmp_path)
     np.testing.assert_array_equal(loaded(X)["y"], wanted["y"])
     assert fake.emits + fake.packed_emits == emits
     assert loaded.has_kernels == (True,) and loaded.why_plain == (None,)
+    assert repr(loaded) == "<collage_jax.load of layer: 1 signature>"
     stored = [np.load(io.BytesIO(data)) for name, data in exported.members.items() if name.endswith(".npy")]
     assert any(np.array_equal(array, -np.ravel(W["w"])) for array in stored)  # as the backend keeps it
 
@@ -309,6 +311,8 @@ def test_where_a_kernel_cannot_run_xla_does_with_one_warning(fake, monkeypatch, 
         loaded = collage_jax.load(data)
     assert len(caught) == 1
     assert loaded.has_kernels == (False, False)
+    assert len(loaded.why_plain) == 2 and all(re.search(why, said or "") for said in loaded.why_plain)
+    assert repr(loaded) == "<collage_jax.load of layer: 2 signatures>"
     assert "XLA alone runs this here" in loaded.explain()
     np.testing.assert_array_equal(loaded(X)["y"], jax.jit(layer)(W, X)["y"])
     with pytest.raises(RuntimeError, match=f"{why}; export it here, or load it with strict=False"):

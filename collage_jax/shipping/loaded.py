@@ -80,7 +80,8 @@ class Loaded(Entry):
         self._detoured = lambda kind, args, kwargs: self._without_kernels()(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return f"<collage_jax.load of {self.manifest.name}: {len(self._entrances)} signatures>"
+        count = len(self._entrances)
+        return f"<collage_jax.load of {self.manifest.name}: {count} signature{'' if count == 1 else 's'}>"
 
     @property
     def placements(self) -> tuple[Placement, ...]:
