@@ -23,6 +23,9 @@ class Programs:
     def error(self, name):
         return 1e-7
 
+    def excuse(self, name):
+        return ""
+
     def race(self, names, rounds, seconds, hopeless):
         self.log.append(list(names))
         rounds = (
