@@ -37,6 +37,8 @@ SHARED = ("cpu", "gpu")
 
 #: The worker of this process.
 WORKER = Client()
+#: What tuning took and measured now, where it is spared.
+UNMEASURED: dict[str, Any] = {"tuning_s": 0.0, "distinct_measured": 0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,8 +244,8 @@ def _recalled(key: str, problem: Problem, backends: Mapping[str, Backend], setti
         if _has_failed(placement, backends):
             LOG.warning("What was decided before has a kernel that failed on this machine: it is decided anew.")
             return None
-        note = "Decided before; nothing was timed now."
-        return built(replace(placement, notes=(note, *placement.notes), distinct_measured=0), problem, backends)
+        note = f"Decided before, in {placement.tuning_s:.1f} s of tuning; nothing was measured now."
+        return built(replace(placement, notes=(note, *placement.notes), **UNMEASURED), problem, backends)
     except (ValueError, Mismatch):  # a damaged record counts as none
         return None
 
@@ -269,8 +271,8 @@ def _recalled_without(
             left = placement.left_to_xla(settings.switches.bars)
             is_close = is_close and not _has_failed(left, backends)
             if is_close and left.counts().keys() <= backends.keys() and here <= dict(placement.environment).items():
-                note = "Decided before; what is switched off since then is left out, and nothing was timed now."
-                left = replace(left, notes=(note, *left.notes), distinct_measured=0, unavailable=unavailable)
+                note = "Decided before; what is switched off since then is left out, and nothing was measured now."
+                left = replace(left, notes=(note, *left.notes), unavailable=unavailable, **UNMEASURED)
                 return built(left, problem, backends)
         except (ValueError, Mismatch):
             continue
