@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -11,9 +12,9 @@ from typing import Any
 
 from .backends import registry
 from .calls.dispatch import Jitted
-from .config import TUNE_MODES, config
+from .config import checked_allowed, checked_mode, checked_seconds, config
+from .patterns.vocabulary import why_no_region
 from .placement import Placement
-from .spelling import did_you_mean
 from .switches import Switches, also, checked_names
 from .tuning.stages import Settings
 
@@ -90,12 +91,9 @@ def jit(
         raise TypeError(f"`fun` must be callable, got {type(fun).__name__}; pass the function itself, not its result")
     with _naming("COLLAGE_JAX_BACKENDS", backends):
         names = checked_backends(backends)
-    with _naming("COLLAGE_JAX_TUNE", tune):
-        mode = _checked_tune(tune)
-    with _naming("COLLAGE_JAX_BUDGET_S", budget_s):
-        seconds = _checked_budget(budget_s)
-    with _naming("COLLAGE_JAX_DISABLE_BACKENDS", None):
-        _check_known(config.disable_backends)
+    _check_configured_switches()
+    mode = config.tune if tune is None else checked_mode("`tune`", tune, "omit it for")
+    seconds = config.budget_s if budget_s is None else checked_seconds("`budget_s`", budget_s, "omit it for")
     switches = _checked_switches(disable_backends, disable_regions, deterministic)
     settings = Settings(names, mode, seconds, _checked_tolerance(tolerance), switches)
     frozen = checked_argnums("frozen_argnums", frozen_argnums)
@@ -120,14 +118,34 @@ def _checked_switches(backends: Iterable[str] | None, regions: Iterable[str] | N
     if not isinstance(deterministic, bool):
         raise TypeError(f"`deterministic` must be True or False, got {deterministic!r}; give one of them")
     off = checked_names("disable_backends", backends)
-    _check_known(off)
-    return Switches(False, tuple(sorted(off)), tuple(sorted(checked_names("disable_regions", regions))), deterministic)
+    for name in off:
+        registry.get(name.partition("@")[0])
+    _check_leaves_reference(off)
+    held = checked_names("disable_regions", regions)
+    _warn_of_no_regions(held, stacklevel=4)
+    return Switches(False, tuple(sorted(off)), tuple(sorted(held)), deterministic)
 
 
-def _check_known(backends: Iterable[str]) -> None:
-    for name in backends:
-        if registry.get(name.partition("@")[0]).name == registry.REFERENCE:
-            raise ValueError("`disable_backends` must leave 'xla', which runs what nobody else does; take it out")
+def _check_configured_switches() -> None:
+    """Names that the configuration switches off and nothing has are warned of: backends may be registered later."""
+    with _naming("COLLAGE_JAX_DISABLE_BACKENDS", None):
+        _check_leaves_reference(config.disable_backends)
+    for name in config.disable_backends:
+        if (why := registry.why_unknown(name)) is not None:
+            where = "set in collage_jax.config or by COLLAGE_JAX_DISABLE_BACKENDS"
+            warnings.warn(f"`disable_backends`, {where}: {why}", stacklevel=1)
+    _warn_of_no_regions(config.disable_regions, stacklevel=2)
+
+
+def _check_leaves_reference(backends: Iterable[str]) -> None:
+    if any(name.partition("@")[0] == registry.REFERENCE for name in backends):
+        raise ValueError("`disable_backends` must leave 'xla', which runs what nobody else does; take it out")
+
+
+def _warn_of_no_regions(names: Iterable[str], stacklevel: int) -> None:
+    for name in names:
+        if (why := why_no_region(name)) is not None:
+            warnings.warn(f"`disable_regions` {why}", stacklevel=stacklevel)
 
 
 @contextmanager
@@ -143,36 +161,10 @@ def _naming(variable: str, given: Any) -> Iterator[None]:
 
 def checked_backends(names: Iterable[str] | None) -> tuple[str, ...] | None:
     """The names, or None for every backend, as ``backends=`` and the configuration give them."""
-    names = config.backends if names is None else names
-    if names is None:
-        return None
-    if isinstance(names, str):
-        raise TypeError(f"`backends` must be a sequence of names, got the string {names!r}; write [{names!r}]")
-    if not isinstance(names, Iterable):
-        raise TypeError(f"`backends` must be a sequence of names, got {names!r}; omit it to allow every one")
-    names = tuple(names)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"`backends` must hold names, got {name!r}; see collage_jax.backends() for those there are")
+    names = config.backends if names is None else checked_allowed(names, "omit it")
+    for name in names or ():
         registry.get(name)
-    return tuple(dict.fromkeys(names))
-
-
-def _checked_tune(mode: str | None) -> str:
-    mode = config.tune if mode is None else mode
-    if mode not in TUNE_MODES:
-        remedy = did_you_mean(mode, TUNE_MODES) or f"; omit it for {TUNE_MODES[0]!r}"
-        raise ValueError(f"`tune` must be one of {', '.join(map(repr, TUNE_MODES))}, got {mode!r}{remedy}")
-    return mode
-
-
-def _checked_budget(seconds: float | None) -> float:
-    seconds = config.budget_s if seconds is None else seconds
-    if not isinstance(seconds, Real) or isinstance(seconds, bool):
-        raise TypeError(f"`budget_s` must be a number of seconds, got {type(seconds).__name__}; omit it for 60")
-    if not seconds >= 0:
-        raise ValueError(f"`budget_s` must be >= 0 seconds, got {seconds}; omit it for 60")
-    return float(seconds)
+    return names
 
 
 def _checked_tolerance(tolerance: float | None) -> float | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import Any
 
 from . import switches
@@ -27,12 +29,49 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(n.strip() for n in text.split(",") if n.strip()) if text else None
 
 
+def checked_mode(what: str, mode: Any, remedy: str) -> str:
+    """One of ``TUNE_MODES``, given as ``what``; ``remedy`` is there for what resembles none."""
+    if mode not in TUNE_MODES:
+        near = did_you_mean(mode, TUNE_MODES) or f"; {remedy} {TUNE_MODES[0]!r}"
+        raise ValueError(f"{what} must be one of {', '.join(map(repr, TUNE_MODES))}, got {mode!r}{near}")
+    return mode
+
+
+def checked_seconds(what: str, seconds: Any, remedy: str) -> float:
+    """A time of 0 or more, given as ``what``."""
+    if not isinstance(seconds, Real) or isinstance(seconds, bool):
+        raise TypeError(f"{what} must be a number of seconds, got {type(seconds).__name__}; {remedy} 60")
+    if not (time_s := float(seconds)) >= 0:
+        raise ValueError(f"{what} must be >= 0 seconds, got {seconds}; {remedy} 60")
+    return time_s
+
+
+def checked_allowed(names: Any, remedy: str) -> tuple[str, ...] | None:
+    """Names of backends, known or not; None for every one."""
+    if names is None:
+        return None
+    if isinstance(names, str):
+        raise TypeError(f"`backends` must be a sequence of names, got the string {names!r}; write [{names!r}]")
+    if not isinstance(names, Iterable):
+        raise TypeError(f"`backends` must be a sequence of names, got {names!r}; {remedy} to allow every one")
+    held: tuple[Any, ...] = tuple(names)
+    for name in held:
+        if not isinstance(name, str):
+            raise TypeError(f"`backends` must hold names, got {name!r}; see collage_jax.backends() for those there are")
+    return tuple(dict.fromkeys(held))
+
+
+def _mode(variable: str) -> str:
+    return checked_mode(variable, os.environ.get(variable, "").strip().lower() or TUNE_MODES[0], "unset it for")
+
+
 def _seconds(variable: str, default: float) -> float:
     text = os.environ.get(variable)
     try:
-        return float(text) if text else default
+        seconds = float(text) if text else default
     except ValueError:
         raise ValueError(f"{variable} must be a number of seconds, got {text!r}; unset it for {default:g}") from None
+    return checked_seconds(variable, seconds, "unset it for")
 
 
 def _switch(variable: str, default: bool) -> bool:
@@ -65,7 +104,7 @@ class Config:
     ``COLLAGE_JAX_DETERMINISTIC``, the same bits in every call and process.
     """
 
-    tune: str = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_TUNE") or "two-level")
+    tune: str = field(default_factory=lambda: _mode("COLLAGE_JAX_TUNE"))
     backends: tuple[str, ...] | None = field(default_factory=lambda: _names(os.environ.get("COLLAGE_JAX_BACKENDS")))
     budget_s: float = field(default_factory=lambda: _seconds("COLLAGE_JAX_BUDGET_S", 60.0))
     cache_dir: str | None = field(default_factory=lambda: os.environ.get("COLLAGE_JAX_CACHE_DIR") or None)
@@ -86,6 +125,12 @@ class Config:
         if name not in known:
             near = did_you_mean(name, known)
             raise AttributeError(f"there is no setting called {name!r}; there are {', '.join(known)}{near}")
+        if name == "tune":
+            checked_mode("`tune`", value, "the default is")
+        if name == "budget_s":
+            value = checked_seconds("`budget_s`", value, "the default is")
+        if name == "backends":
+            value = checked_allowed(value, "set it to None")
         if name in ("disable_backends", "disable_regions"):
             value = checked_names(name, value)
         if name in _FLAGS and not isinstance(value, bool):

@@ -11,8 +11,8 @@ from typing import Any
 def did_you_mean(given: Any, known: Iterable[str], prefix: str = "") -> str:
     """The end of a message: a question after the nearest of ``known``; empty where none is near.
 
-    All names begin with ``prefix``, which makes none of them nearer. The first word of a name may stand for it, unless it
-    has but two letters.
+    All names begin with ``prefix``, which makes none of them nearer. The first word of a name may stand for it,
+    unless it has but two letters.
     """
     if not isinstance(given, str):
         return ""

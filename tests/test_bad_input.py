@@ -142,16 +142,14 @@ def test_wrong_numbers_of_arguments_are_refused_as_by_python():
         collage_jax.jit(product)(X, W, y=1)
 
 
-def test_defaults_are_checked_like_arguments(monkeypatch):
+def test_defaults_are_checked_like_arguments():
     for name, value, message in (
         ("tune", "fast", "`tune` must be one of"),
         ("backends", "fake", "got the string 'fake'"),
         ("budget_s", -1, "`budget_s` must be >= 0"),
     ):
-        with monkeypatch.context() as changed:
-            changed.setattr(config, name, value)
-            with pytest.raises((TypeError, ValueError), match=re.escape(message)):
-                collage_jax.jit(product)
+        with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+            setattr(config, name, value)
 
 
 def test_defaults_hold_for_functions_decorated_later(monkeypatch, fake):
@@ -181,17 +179,9 @@ def test_an_empty_environment_variable_is_none(monkeypatch):
     assert (read.tune, read.backends, read.budget_s) == ("two-level", None, 60.0)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value", "variable"),
-    [
-        ("tune", "fast", "COLLAGE_JAX_TUNE"),
-        ("budget_s", -2.0, "COLLAGE_JAX_BUDGET_S"),
-        ("backends", ("foo",), "COLLAGE_JAX_BACKENDS"),
-    ],
-)
-def test_a_bad_default_is_traced_to_where_it_was_set(monkeypatch, setting, value, variable):
-    monkeypatch.setattr(collage_jax.config, setting, value)
-    with pytest.raises(ValueError, match=variable):
+def test_a_bad_default_is_traced_to_where_it_was_set(monkeypatch):
+    monkeypatch.setattr(collage_jax.config, "backends", ("foo",))
+    with pytest.raises(ValueError, match="COLLAGE_JAX_BACKENDS"):
         collage_jax.jit(lambda x: x)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from api_fakes import use_fake
 import collage_jax
 from collage_jax import Placement, config
 from collage_jax.command_line import main
-from collage_jax.config import Config
+from collage_jax.config import TUNE_MODES, Config
 from collage_jax.database import Database, import_json
 from collage_jax.patterns import any_, relu
 from collage_jax.testing import Effort, arguments, backend_contract, case, check_backend
@@ -260,14 +261,18 @@ SETTINGS = [
     Bad("disable_backends", setting("disable_backends", "a"), "a sequence of names", "the string 'a'", "write ['a']"),
     Bad("disable_regions", setting("disable_regions", 3), "a sequence of names", "got 3", "leave it out"),
     Bad("deterministic", setting("deterministic", 1), "must be True or False", "got 1", "set it to one of them"),
-    Bad("tune", decorated_with("tune", "of"), "`tune` must be one of", "got 'of'", "set there or by COLLAGE_JAX_TUNE"),
-    Bad("budget_s", decorated_with("budget_s", -1), ">= 0 seconds", "got -1", "set there or by COLLAGE_JAX_BUDGET_S"),
+    Bad("tune", setting("tune", "of"), "`tune` must be one of", "got 'of'", "did you mean 'off'?"),
+    Bad("tune: no word of ours", setting("tune", "nope"), "one of 'two-level'", "'nope'", "the default is 'two-level'"),
+    Bad("budget_s", setting("budget_s", -1), "`budget_s` must be >= 0 seconds", "got -1", "the default is 60"),
+    Bad("budget_s: a text", setting("budget_s", "9"), "must be a number of seconds", "got str", "the default is 60"),
+    Bad("backends: a text", setting("backends", "fake"), "a sequence of names", "'fake'", "write ['fake']"),
+    Bad("backends: a number", setting("backends", 3), "a sequence of names", "got 3", "set it to None to allow"),
     Bad("backends", decorated_with("backends", ("no",)), NAMES, "'no'", "set there or by COLLAGE_JAX_BACKENDS"),
     Bad(
         "disabled backends",
-        decorated_with("disable_backends", ["no"]),
-        NAMES,
-        "'no'",
+        decorated_with("disable_backends", ["xla"]),
+        "must leave",
+        "'xla'",
         "set there or by COLLAGE_JAX_DISABLE_BACKENDS",
     ),
     Bad("placements", decorated_with("placements", "/no/folder"), "a folder", "'/no/folder'", "COLLAGE_JAX_PLACEMENTS"),
@@ -275,6 +280,8 @@ SETTINGS = [
 
 VARIABLES = [
     Bad("seconds", environment("COLLAGE_JAX_BUDGET_S", "soon"), "number of seconds", "'soon'", "unset it for 60"),
+    Bad("seconds below 0", environment("COLLAGE_JAX_BUDGET_S", "-1"), "must be >= 0", "got -1", "unset it for 60"),
+    Bad("a mode", environment("COLLAGE_JAX_TUNE", "of"), "COLLAGE_JAX_TUNE must be one of", "'of'", "mean 'off'?"),
     *(
         Bad(name, environment(f"COLLAGE_JAX_{name}", "maybe"), "must be on or off", "'maybe'", "unset it for")
         for name in ("WORKER", "PROGRESS", "FLUSH_L2", "DETERMINISTIC")
@@ -455,6 +462,71 @@ def test_the_table_is_of_forty_at_least():
     assert len(TABLE) == sum(map(len, (ARGUMENTS, PLACEMENTS, SETTINGS, VARIABLES, BACKENDS, COMMANDS))) >= 40
 
 
+UNKNOWN = [
+    ("disable_backends", "fkae", "no backend is called 'fkae'; known: fake, xla; did you mean 'fake'?"),
+    ("disable_regions", "softmx", "got 'softmx', which switches nothing off; did you mean 'softmax'?"),
+    ("disable_regions", "convv", "got 'convv', which switches nothing off; did you mean 'conv_general_dilated'?"),
+    ("disable_regions", "3f9c1a7", "got '3f9c1a7', which switches nothing off"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), UNKNOWN)
+def test_a_name_that_is_switched_off_and_nothing_has_is_a_warning(name, value, said, at):
+    at.setting(name, [value])
+    with pytest.warns(UserWarning, match=re.escape(said)) as warned:
+        placed = jit(product)
+    assert len(warned) == 1
+    assert placed(X, W).shape == (3, 2)
+
+
+def test_a_region_that_a_function_switches_off_and_nothing_is_called_so_is_a_warning(at):
+    with pytest.warns(UserWarning, match=r"by their full names.*got 'dot'.*did you mean 'dot_general'\?") as warned:
+        jit(product, disable_regions=["dot"])
+    assert len(warned) == 1 and warned[0].filename == __file__
+
+
+def test_a_backend_may_be_registered_after_it_was_switched_off(at):
+    at.setting("disable_backends", ["mine"])
+    with pytest.warns(UserWarning, match="no backend is called 'mine'"):
+        jit(product)
+    collage_jax.register_backend(Mine())
+    try:
+        assert jit(product).placement(X, W)
+        assert {b.name: b.unavailable for b in collage_jax.backends()}["mine"] == "switched off by `disable_backends`"
+    finally:
+        collage_jax.unregister_backend("mine")
+
+
+NAMED = ["tanh", "softmax", "gelu_gradient", "conv_general_dilated", "3f9c1a70", "add_any", "while"]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_names_of_operations_and_regions_are_taken(name, at):
+    at.setting("disable_regions", [name])
+    jit(product, disable_regions=[name])
+
+
+def test_doctor_marks_what_is_switched_off_and_unknown(at, capsys):
+    at.setting("disable_backends", ["fake", "fkae"])
+    at.setting("disable_regions", ["tanh", "convv"])
+    main(["doctor", "--json"])
+    off = ["backend fake", "backend fkae (unknown)", "region convv (unknown)", "region tanh"]
+    assert json.loads(capsys.readouterr().out)["switched off"] == off
+
+
+def test_unknown_names_in_the_environment_do_not_end_the_import():
+    environment = os.environ | {"COLLAGE_JAX_DISABLE_BACKENDS": "onednm", "COLLAGE_JAX_DISABLE_REGIONS": "convv"}
+    command = [sys.executable, "-P", "-c", "import collage_jax; [collage_jax.jit(lambda x: x) for _ in range(2)]"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr.count("did you mean 'onednn'?") == 1
+    assert done.stderr.count("did you mean 'conv_general_dilated'?") == 1
+
+
+def test_a_mode_in_the_environment_may_be_in_capitals(monkeypatch):
+    monkeypatch.setenv("COLLAGE_JAX_TUNE", " OFF")
+    assert Config().tune == "off"
+
+
 def test_a_file_that_may_not_be_read(at):
     path = at.file(at.placement.to_json())
     path.chmod(0)
@@ -480,6 +552,7 @@ def test_a_variable_that_means_nothing_is_warned_of_once():
     ("variable", "value", "said"),
     [
         ("COLLAGE_JAX_BUDGET_S", "soon", "must be a number of seconds, got 'soon'; unset it for 60"),
+        ("COLLAGE_JAX_TUNE", "of", f"must be one of {', '.join(map(repr, TUNE_MODES))}, got 'of'; did you mean 'off'?"),
         ("COLLAGE_JAX_DETERMINISTIC", "2", "must be on or off, got '2'; unset it for off"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -384,6 +385,17 @@ def test_refusals_and_missing_backends_are_logged_at_debug(monkeypatch, caplog):
     said = [r.getMessage() for r in caplog.records if r.levelno == logging.DEBUG]
     assert "layer: fake refuses dot_general: it is Sunday" in said
     assert "layer: tanhs is not available: switched off by `disable_backends`" in said
+
+
+LOGGED = "\nfrom collage_jax.log import LOG\nLOG.info('decided')\nlogging.getLogger('others').info('something')"
+
+
+def test_what_the_page_on_switches_says_of_logging_shows_it():
+    page = (Path(__file__).parents[1] / "docs/switches.md").read_text(encoding="utf8")
+    (block,) = re.findall(r"```python\n(import logging.*?)```", page, re.DOTALL)
+    command = [sys.executable, "-P", "-c", block + LOGGED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "INFO:collage_jax:decided" in done.stderr and "something" not in done.stderr
 
 
 # -- placements in a folder --------------------------------------------------------------------------------------------

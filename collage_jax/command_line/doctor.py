@@ -20,6 +20,7 @@ from .. import __version__, device, profiling
 from ..backends import registry
 from ..config import VARIABLES, config, unknown_variables
 from ..database import Database, costs_file
+from ..patterns.vocabulary import why_no_region
 from ..report.table import NARROWEST
 from ..switches import Switches, in_force
 
@@ -101,8 +102,13 @@ def _kept() -> str:
 
 def _switched_off(switches: Switches) -> list[str]:
     everything = ["everything"] if switches.off else []
-    named = [f"backend {n}" for n in switches.backends] + [f"region {n}" for n in switches.regions]
+    named = [f"backend {n}{_unknown(registry.why_unknown(n))}" for n in switches.backends]
+    named += [f"region {n}{_unknown(why_no_region(n))}" for n in switches.regions]
     return [*everything, *named, *(["whatever is not deterministic"] if switches.deterministic else [])]
+
+
+def _unknown(why: str | None) -> str:
+    return "" if why is None else " (unknown)"
 
 
 def _limits() -> dict[str, float]:

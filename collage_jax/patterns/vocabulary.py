@@ -6,8 +6,17 @@ A composite is called with its inputs in canonical order and, if wished, its par
 
 from __future__ import annotations
 
+import re
+
+from .. import _compat
+from ..graph.elementwise import ELEMENTWISE
 from ..graph.ir import Node
-from .language import op
+from ..spelling import did_you_mean
+from ..switches import NAME_DIGITS
+from .language import Op, op
+
+#: The name of a region is the beginning of a hash.
+_REGION = re.compile(f"[0-9a-f]{{{NAME_DIGITS},}}")
 
 
 def is_spatial(node: Node) -> bool:
@@ -41,3 +50,15 @@ avg_pool, max_pool, global_max_pool = (
 )
 mean, global_avg_pool = op("mean"), op("mean", where=is_spatial)
 upsample_nearest, attention = op("upsample_nearest"), op("attention")
+
+
+def why_no_region(name: str) -> str | None:
+    """What is wrong with a name that stands for no region of any program; None if it may stand for one."""
+    composites = {each for term in globals().values() if isinstance(term, Op) for each in term.ops}
+    known = composites | ELEMENTWISE | _compat.lowered_on("cpu") | _compat.lowered_on("cuda")
+    if name in known or _REGION.fullmatch(name):
+        return None
+    return (
+        "must hold operations by their full names, such as 'conv_general_dilated', and names of regions, as `explain` "
+        f"prints them, got {name!r}, which switches nothing off{did_you_mean(name, known)}"
+    )
