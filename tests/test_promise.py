@@ -262,12 +262,18 @@ def test_where_results_hang_on_the_last_digits_programs_may_be_off_as_jit_is_fro
         reference = Reference(lambda: fun(x), lambda frozen, others: jax.jit(fun)(*others))
         trials = whole.Trials([], [x], reference, tolerance)
         changed = Lowered(lambda: ((), ()), lambda prepared, x: [fun(x * factor)[0], x + 1 + shift])
-        return trials.enter("placed", lambda: changed), trials.notes
+        return trials.enter("placed", lambda: changed), trials
 
-    right, notes = entered(1 + 1e-6)
+    right, trials = entered(1 + 1e-6)
     assert right
-    assert any("1 of 2 results hang on the last digits" in note for note in notes)
-    assert not entered(1 + 1e-4)[0]  # a wrong argument of the sine
+    said, error = trials.excuse("placed"), trials.error("placed")
+    assert f"placed differs from jax.jit by {error:.1e} of the largest output, measured, and in 1 of 2 " in said
+    assert "no tighter bound can be had" in said and said.endswith("(see docs/numerics.md).")
+    wrong, trials = entered(1 + 1e-4)  # a wrong argument of the sine
+    assert not wrong
+    assert "allowed, 16 times what jax.jit's own move" in trials.notes[-1]
+    right, trials = entered(1 + 1e-9)
+    assert right and not trials.excuse("placed")
     assert not entered(1.0, shift=1e-3)[0]  # the other result has its usual tolerance
     assert not entered(1 + 1e-6, tolerance=5e-5)[0]  # what the caller says holds
 
