@@ -49,8 +49,8 @@ def jit(
       frozen_argnums: positions of arguments that are passed unchanged call after call (weights at inference). What
         depends on them alone is computed once and packed into the kernels' own layouts. Other arrays than before are
         noticed and packed again; NumPy arrays are compared by content, since they can change in place.
-      tune: ``"two-level"`` (default), ``"op-level"``, ``"cached"`` (time nothing: known costs, else XLA) or ``"off"``
-        (plain ``jax.jit``).
+      tune: ``"two-level"`` (default), ``"op-level"``, ``"cached"`` (time nothing: known costs, else XLA),
+        ``"again"`` (as the default, whatever was decided before) or ``"off"`` (plain ``jax.jit``).
       budget_s: bound on tuning in seconds of wall-clock time for each signature (default 60).
       tolerance: largest allowed difference from ``jax.jit``, relative to the largest output; by default 5e-5 for
         float32, 3e-2 for 16-bit floats.

@@ -18,7 +18,7 @@ from . import switches
 from .spelling import did_you_mean
 from .switches import Switches, checked_names
 
-TUNE_MODES = ("two-level", "op-level", "cached", "off")
+TUNE_MODES = ("two-level", "op-level", "cached", "again", "off")
 
 PREFIX = "COLLAGE_JAX_"
 #: What one process of ours tells another.

@@ -79,6 +79,8 @@ def decide(call: Call, settings: Settings, pinned: Placement | None = None) -> T
 
 
 def _decide(call: Call, settings: Settings, pinned: Placement | None) -> Tuned:
+    is_again = settings.tune == "again"
+    settings = replace(settings, tune="two-level") if is_again else settings
     allowed, unavailable = registry.usable(settings.backends, settings.switches)
     backends = registry.with_reference(allowed)
     problem = problem_of(call.program, call.frozen)
@@ -91,7 +93,7 @@ def _decide(call: Call, settings: Settings, pinned: Placement | None) -> Tuned:
     shared_key = _key(problem, settings, None)  # machines of one job may differ
     if processes.is_follower():
         return _as_the_first_process(shared_key, call, settings, problem, backends)
-    tuned = _decided(call, settings, problem, allowed, backends, unavailable)
+    tuned = _decided(call, settings, problem, allowed, backends, unavailable, is_again)
     processes.publish(shared_key, lambda: to_json(tuned.placement))
     return tuned
 
@@ -159,19 +161,22 @@ def _decided(
     allowed: Sequence[Backend],
     backends: Mapping[str, Backend],
     unavailable: Mapping[str, str],
+    is_again: bool,
 ) -> Tuned:
-    """What was decided before, else what tuning finds."""
+    """What was decided before, unless ``is_again``, else what tuning finds."""
     key = decision_key(problem, settings, backends)
-    if (known := _recalled(key, problem, backends, settings)) is not None:
-        return known
-    if (known := _recalled_without(settings, problem, backends, unavailable)) is not None:
-        return known
+    if not is_again:
+        if (known := _recalled(key, problem, backends, settings)) is not None:
+            return known
+        if (known := _recalled_without(settings, problem, backends, unavailable)) is not None:
+            return known
     if not allowed or problem.has_effects or not _is_wanted(problem, allowed):
         return Tuned(tune(problem, call.arguments, call.reference, settings, store()), None)
     if settings.tune == "cached":
         return built(tune(problem, call.arguments, call.reference, settings, store()), problem, backends)
     with tuning_lock(cache_directory(config.cache_dir), settings.budget_s):
-        if (known := _recalled(key, problem, backends, settings)) is not None:  # another process decided meanwhile
+        known = None if is_again else _recalled(key, problem, backends, settings)
+        if known is not None:  # another process decided meanwhile
             return known
         placement = _in_worker(call, problem, settings)
         if placement.is_final or placement.budget_s:

@@ -62,9 +62,10 @@ def profile(**chosen: Any) -> None:
 )
 @click.option("--save", type=click.Path(path_type=Path), help="Write the placement to this file or folder too.")
 @click.option("--deterministic", is_flag=True, help="With backends alone that give the same bits each time.")
-def tune(save: Path | None, deterministic: bool, disable_backends: Sequence[str], **chosen: Any) -> None:
+@click.option("--again", is_flag=True, help="Decide anew, as on a quieter machine, and keep that instead.")
+def tune(save: Path | None, deterministic: bool, again: bool, disable_backends: Sequence[str], **chosen: Any) -> None:
     others = [b.name for b in registry.backends() if not b.deterministic] if deterministic else []
-    target = target_of(disable_backends=[*disable_backends, *others], **chosen)
+    target = target_of(disable_backends=[*disable_backends, *others], **({"tune": "again"} if again else {}), **chosen)
     placement = target.placed.placement(*target.arguments)
     counts = ", ".join(f"{name}: {count} regions" for name, count in placement.counts().items()) or "nothing placed"
     click.echo(
