@@ -320,6 +320,19 @@ def test_a_mask_over_some_batch_dimensions_is_fused() -> None:
     assert "matmul+div+add" in labels
 
 
+@pytest.mark.parametrize(("equation", "q"), [("bhts,bshd->bthd", (2, 4, 9, 5)), ("hts,shd->thd", (4, 9, 5))])
+@pytest.mark.parametrize("tail", ["bias", "residual", "scale", "gate"])
+def test_what_follows_heads_that_are_joined(equation: str, q: Any, tail: str) -> None:
+    # What the library repeats it reads there where nothing is: a channel's factor or offset is no part of the product.
+    def fun(p: Any, v: Any) -> Any:
+        y = jnp.einsum(equation, p, v)
+        return jax.nn.sigmoid(TAILS[tail](y, y.ndim - 1))
+
+    labels = check(fun, normal(q), normal((*q[:-3], 5, 4, 16)))
+    assert "matmul" in labels
+    assert any(label.startswith("matmul+transpose+") for label in labels) == (tail in ("residual", "gate"))
+
+
 def test_a_product_is_stored_in_bfloat16() -> None:
     skip_unless_onednn_takes(BF16)
 

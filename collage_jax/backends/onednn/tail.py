@@ -146,7 +146,15 @@ def _tail_memory(call: Call, view: View) -> Memory | None:
     dense = fill_strides(memory.dims, [None] * len(memory.dims), order)
     if any(s is not None and s != d for s, d in zip(fixed, dense, strict=True)):
         return None
+    if memory.dims != call.dst.dims and _is_interleaved(call):
+        return None
     return replace(memory, strides=dense)
+
+
+def _is_interleaved(call: Call) -> bool:
+    """True for batched products whose batches lie in turn: oneDNN 3.2 reads what it repeats there out of bounds."""
+    long = [s for n, s in zip(call.dst.dims, call.dst.strides, strict=True) if n > 1]
+    return call.op == "matmul" and len(call.dst.dims) > 2 and long != sorted(long, reverse=True)
 
 
 def _can_be_summed(call: Call, memory: Memory) -> bool:
@@ -177,7 +185,7 @@ def _normalized(call: Call, node: Node) -> Call | None:
         return None
     dim = call.groups.index((axis,))
     channels = call.dst.dims[dim]
-    if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]):
+    if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]) or _is_interleaved(call):
         return None
     dims = tuple(channels if d == dim else 1 for d in range(len(call.dst.dims)))
     order = sorted(range(len(dims)), key=lambda d: -call.dst.strides[d])
