@@ -87,6 +87,30 @@ def test_padding_may_or_may_not_be_multiplied_by_a_weight_that_is_not_finite():
     assert judged(fun, [wanted.at[0, 1, 0].set(2)], x, w) is not None
 
 
+def test_an_infinity_for_nan_is_wrong_but_where_padding_decides():
+    x, w = jnp.ones((1, 4, 1)), jnp.ones((3, 1, 1)).at[0].set(jnp.inf)
+
+    def fun(x, w):  # beside padding NaN or 2, and minus infinity is added to it
+        y = lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return (jnp.where(jnp.arange(4)[None, :, None] == 0, y - jnp.inf, y),)
+
+    wanted = fun(x, w)[0]
+    assert jnp.isnan(wanted[0, 0, 0])
+    assert judged(fun, [wanted.at[0, 0, 0].set(-jnp.inf)], x, w) is None
+    assert judged(fun, [wanted.at[0, 1, 0].set(-jnp.inf)], x, w) is not None
+    assert judged(fun, [wanted.at[0, 1, 0].set(jnp.nan)], x, w) is not None
+
+
+def test_a_weight_that_is_not_finite_may_stay_in_its_group_of_the_batch():
+    x, w = jnp.ones((2, 4, 1)), jnp.ones((1, 1, 2)).at[0, 0, 1].set(jnp.nan)
+
+    def fun(x, w):
+        numbers = ("NWC", "WIO", "NWC")
+        return (lax.conv_general_dilated(x, w, (1,), "VALID", dimension_numbers=numbers, batch_group_count=2),)
+
+    assert judged(fun, [fun(x, w)[0].at[..., 0].set(1)], x, w) is None
+
+
 def gradient_of_largest(c, g):
     """JAX's: NaN where no element is equal to the largest."""
     y = 2 * (c - 0.1 * g)

@@ -103,7 +103,7 @@ def _beyond(place: int, got: Any, wanted: Any, samples: Sequence[np.ndarray]) ->
             place, float(wrong.sum()), 0, f"{wrong.sum()} of {w.size} elements, at {first} {g[first]} for {w[first]}"
         )
     with np.errstate(all="ignore"):
-        settled = (np.isfinite(moved) == np.isfinite(w)).all(0)
+        settled = (_kinds(moved) == _kinds(w)).all(0)
         same = (g == w) | (np.isnan(g) & np.isnan(w))
         finite = np.isfinite(w) & np.isfinite(g)
         largest = float(np.max(np.abs(w), initial=0.0, where=np.isfinite(w)))
@@ -131,6 +131,11 @@ def _wide(array: Any) -> np.ndarray:
     return held.astype(np.complex128) if jnp.issubdtype(held.dtype, jnp.complexfloating) else held
 
 
+def _kinds(array: np.ndarray) -> np.ndarray:
+    """Which of its numbers are finite, NaN, and an infinity of which sign."""
+    return np.where(np.isfinite(array), 0, np.where(np.isnan(array), 2, np.where(np.real(array) > 0, 1, -1)))
+
+
 def _sample(closed: Any, arguments: Sequence[Any], noise: _Noise) -> list[np.ndarray]:
     graph = trace_jaxpr(closed)
     run = jax.jit(lambda *arrays: _evaluated(graph, arrays, noise))
@@ -141,7 +146,8 @@ class _Noise:
     """What is added to each result, other numbers for each of them.
 
     Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
-    (the user guide says who): what such a weight would add to is 0 in every other sample, and NaN in the rest.
+    (the user guide says who): what such a weight would add to is 0 in every other sample, and NaN in the rest. XLA
+    makes one convolution of the groups of a batch, in which each weight meets zeros in place of the other groups.
     """
 
     def __init__(self, seed: int, by_reader: bool = False) -> None:
@@ -160,6 +166,8 @@ class _Noise:
         place = numbers.rhs_spec[0]
         total = jnp.sum(bad, axis=tuple(i for i in range(bad.ndim) if i != place))
         meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
+        if node.params["batch_group_count"] > 1:
+            meets_padding |= jnp.any(bad > 0)
         return jnp.where(meets_padding, 0 if self._drops else jnp.nan, result).astype(result.dtype)
 
     def picks(self) -> bool:
