@@ -17,6 +17,7 @@ import collage_jax
 from collage_jax.calls import deciding
 from collage_jax.config import config
 from collage_jax.database import Database
+from collage_jax.gpu import xla_target
 from collage_jax.worker.client import Client
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -27,10 +28,17 @@ _COMMON = {
     "database": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 }
-settings.register_profile("quick", max_examples=8, **_COMMON)
+settings.register_profile("quick", max_examples=6, **_COMMON)
 settings.register_profile("brief", max_examples=3, **_COMMON)
 settings.register_profile("thorough", max_examples=300, **(_COMMON | {"derandomize": False}))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items):
+    if (missing := xla_target.why_not()) is not None:
+        for item in items:
+            if item.get_closest_marker("xla_gpu"):
+                item.add_marker(pytest.mark.skip(reason=missing))
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ from collage_jax.backends.cublas import library as loading
 from collage_jax.backends.cublas.library import TARGET
 from collage_jax.backends.cublas.product import bits_of
 from collage_jax.ffi import native
-from collage_jax.gpu import xla_target
 from collage_jax.gpu.device import known
 from collage_jax.gpu.libraries import CUBLASLT, opened
 from collage_jax.graph.evaluate import callable_of
@@ -895,7 +894,7 @@ CHILD = """
 """
 
 
-@pytest.mark.skipif(xla_target.why_not() is not None, reason=str(xla_target.why_not()))
+@pytest.mark.xla_gpu
 def test_programs_are_compiled_for_gpus_that_are_not_here(module):
     """With the real library where its wheel is installed: it accepts the descriptions, which takes no GPU."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}

@@ -40,7 +40,7 @@ NVRTC = sys.modules["collage_jax.backends.cuda"].nvrtc
 GPUS = ("sm_75", "sm_80", "sm_90")
 
 needs_nvrtc = pytest.mark.skipif(NVRTC.missing() is not None, reason="nvidia-cuda-nvrtc is not installed")
-needs_xla = pytest.mark.skipif(xla_target.why_not() is not None, reason="jax-cuda13-plugin is not installed")
+needs_xla = pytest.mark.xla_gpu
 
 X = np.asarray(jax.random.normal(jax.random.key(0), (5, 100)), np.float32)
 SCALE, BIAS = np.linspace(0.5, 2, 100, dtype=np.float32), np.linspace(-1, 1, 100, dtype=np.float32)

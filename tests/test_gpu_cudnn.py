@@ -28,7 +28,7 @@ from collage_jax.backends.cudnn.shipped import written
 from collage_jax.backends.cudnn.tensors import strides_of
 from collage_jax.candidates import refusal
 from collage_jax.gpu.device import known
-from collage_jax.gpu.xla_target import sharding_on, why_not
+from collage_jax.gpu.xla_target import sharding_on
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
 from collage_jax.problem import problem_of
@@ -39,7 +39,7 @@ needs_cudnn = pytest.mark.skipif(
 )
 
 
-needs_compiler = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+needs_compiler = pytest.mark.xla_gpu
 
 A100 = known("sm_80")
 

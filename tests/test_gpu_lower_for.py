@@ -28,7 +28,7 @@ from collage_jax.report.figures import measurement, short
 from collage_jax.report.table import cost_text
 from collage_jax.target import aiming_at
 
-needs_compiler = pytest.mark.skipif(xla_target.why_not() is not None, reason=str(xla_target.why_not()))
+needs_compiler = pytest.mark.xla_gpu
 
 F32 = jnp.float32
 X, W = jax.ShapeDtypeStruct((8, 64), F32), {"a": jax.ShapeDtypeStruct((64, 128), F32), "b": np.ones((128, 32), F32)}

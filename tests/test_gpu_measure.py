@@ -39,7 +39,7 @@ cuda = pytest.importorskip("collage_jax._cuda", exc_type=ImportError)
 if jax.default_backend() == "gpu":
     pytest.skip("a driver that records stands for that of the GPU", allow_module_level=True)
 
-needs_xla = pytest.mark.skipif(xla_target.why_not() is not None, reason="jax-cuda13-plugin is not installed")
+needs_xla = pytest.mark.xla_gpu
 
 FLUSH = 1 << 12
 X = jnp.linspace(-1.0, 1.0, 64, dtype=jnp.float32)
