@@ -28,6 +28,8 @@ PROPOSE_S = 30.0
 _SLOT = 4096
 _SLOTS = 8
 _HEAD = struct.Struct("=ddI")
+#: Its parts: a length of 0 says that there is nothing to read, as while the rest is written.
+_TIMES, _LENGTH = struct.Struct("=dd"), struct.Struct("=I")
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,25 @@ class Board:
     def write(self, step: Step | None) -> None:
         """Record what this thread is at."""
         start = _SLOT * self._slot()
+        # Who reads meanwhile sees nothing rather than one step's text with another's length or times.
+        _LENGTH.pack_into(self._memory, start + _TIMES.size, 0)
         if step is None:
-            _HEAD.pack_into(self._memory, start, 0.0, 0.0, 0)
             return
         text = _text(step)
-        # Who reads meanwhile sees nothing rather than one step's text with another's length.
-        _HEAD.pack_into(self._memory, start, 0.0, 0.0, 0)
         self._memory[start + _HEAD.size : start + _HEAD.size + len(text)] = text
         limit = float("inf") if step.limit_s is None else step.limit_s
-        _HEAD.pack_into(self._memory, start, time.monotonic(), limit, len(text))
+        _TIMES.pack_into(self._memory, start, time.monotonic(), limit)
+        _LENGTH.pack_into(self._memory, start + _TIMES.size, len(text))
 
     def read(self) -> list[tuple[Step, float]]:
         """Each step under way, with the seconds by which it has passed its limit (negative if it has not)."""
         found: list[tuple[Step, float]] = []
         for start in range(0, self.BYTES, _SLOT):
-            begun, limit, length = _HEAD.unpack_from(self._memory, start)
+            begun, limit, length = head = _HEAD.unpack_from(self._memory, start)
             if length:
                 text = self._memory[start + _HEAD.size : start + _HEAD.size + length]
+                if _HEAD.unpack_from(self._memory, start) != head:  # written meanwhile: a step that begins now
+                    continue
                 with suppress(ValueError, TypeError):  # it is being written: this step has just begun
                     found.append((_step(text), time.monotonic() - begun - limit))
         return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -152,6 +154,37 @@ def test_an_interrupt_keeps_the_best_so_far(worker, registered):
     np.testing.assert_allclose(decorated(X, X), layer(X, X), rtol=1e-6)
     timer.cancel()
     assert collage_jax.jit(layer, backends=["slow"]).placement(X, X) is not None
+
+
+WRITES = """
+import sys
+from collage_jax import watch
+
+with open(sys.argv[1], "r+b") as file:
+    board = watch.Board(file.fileno())
+steps = watch.Step("one", "run", "dot", None, 60.0), watch.Step("other", "compile", "dot", None, 60.0)
+while True:
+    for step in steps:
+        board.write(step)
+"""
+
+
+def test_no_step_is_late_because_it_is_read_while_it_is_written(tmp_path):
+    path = tmp_path / "board"
+    path.write_bytes(bytes(watch.Board.BYTES))
+    with path.open("r+b") as file:
+        board = watch.Board(file.fileno())
+    writer = subprocess.Popen([sys.executable, "-P", "-c", WRITES, str(path)])
+    try:
+        end = time.monotonic() + 30
+        while not board.read() and time.monotonic() < end:
+            time.sleep(0.01)
+        found = [shown for _ in range(100_000) for shown in board.read()]
+    finally:
+        writer.kill()
+        writer.wait()
+    assert found
+    assert max(over for _, over in found) < 0
 
 
 def test_the_board_shows_what_each_thread_is_at(tmp_path):
