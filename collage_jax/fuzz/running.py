@@ -63,10 +63,6 @@ def outcome(program: Program) -> Outcome:
         return _Run(program).outcome()
 
 
-def _jaxpr_of(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
-    return jax.make_jaxpr(function)(*arguments)
-
-
 class _Run:
     def __init__(self, program: Program) -> None:
         self._program, self._options = program, program.options
@@ -151,7 +147,7 @@ class _Run:
                 return Outcome(DIFFERS, "what a static argument makes", kernels=kernels)
         for part, function, own, g, w in pieces:
             results = jax.tree.leaves(g), jax.tree.leaves(w)
-            judged = partial(difference, *results, partial(_jaxpr_of, function, own), jax.tree.leaves(own))
+            judged = partial(difference, *results, partial(jax.make_jaxpr(function), *own), jax.tree.leaves(own))
             found = judged()
             if found is not None:
                 wrong = self._culprits(arguments)

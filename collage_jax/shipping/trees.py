@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -25,19 +24,12 @@ def check(tree: Any, what: str, remedy: str) -> None:
 
 def _unwritten(tree: Any) -> type | None:
     """The outermost type that cannot be written."""
-    if _KNOWN.issuperset(_kinds(tree)):
+    if (node := tree.node_data()) is None:
         return None
-    kind, _ = tree.node_data()
+    kind, _ = node
     if kind in _KNOWN:
         return next(filter(None, map(_unwritten, tree.children())), None)
     return None if _is_written(tree) else kind
-
-
-def _kinds(tree: Any) -> Iterator[type]:
-    if (node := tree.node_data()) is not None:
-        yield node[0]
-    for child in tree.children():
-        yield from _kinds(child)
 
 
 def _is_written(tree: Any) -> bool:
