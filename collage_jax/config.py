@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any
 
-from . import switches
+from . import spawn, switches
 from .spelling import did_you_mean
 from .switches import Switches, checked_names
 
@@ -22,7 +22,7 @@ TUNE_MODES = ("two-level", "op-level", "cached", "again", "off")
 
 PREFIX = "COLLAGE_JAX_"
 #: What one process of ours tells another.
-INTERNAL = frozenset({f"{PREFIX}WORKER_PATH", f"{PREFIX}TESTING_PATH", f"{PREFIX}SOURCE_URL"})
+INTERNAL = frozenset({spawn.VARIABLE, f"{PREFIX}SOURCE_URL"})
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

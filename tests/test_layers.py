@@ -22,6 +22,7 @@ LAYERS = (
     "_compat",
     "log",
     "spelling",
+    "spawn",
     "whole_file",
     "switches",
     "exporting",

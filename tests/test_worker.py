@@ -38,6 +38,14 @@ def test_what_the_worker_finds_is_used_here_and_the_worker_again(worker):
     assert worker._process is first
 
 
+def test_the_worker_has_the_package_of_its_caller_whatever_the_path_says_since(worker, tmp_path, monkeypatch):
+    other = tmp_path / "collage_jax"
+    other.mkdir()
+    (other / "__init__.py").write_text("raise ImportError('another collage_jax')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert collage_jax.jit(layer).placement(X, X).distinct_measured
+
+
 def test_every_kind_of_failure_is_contained_and_named(worker, registered):
     names = registered(*(kind() for kind in bad_backends.EVERY))
     decorated = collage_jax.jit(layer, backends=names)

@@ -116,7 +116,8 @@ def _named(target: str) -> Callable[[], Any]:
 
 
 def _run(path: Path) -> Any:
-    sys.path.insert(0, str(path.parent.resolve()))
+    path = path.resolve(strict=True)
+    sys.path.insert(0, str(path.parent))
     # Under a name of its own: the file may be called as a module that is there already.
     spec = importlib.util.spec_from_file_location(f"__target_{path.stem}", path)
     assert spec is not None and spec.loader is not None

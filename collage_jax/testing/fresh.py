@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import cloudpickle
 import jax
 
-from .. import _compat
+from .. import _compat, spawn
 from ..backends.base import Backend
 from ..worker import transfer
 from .child import Answer, Question
@@ -24,11 +24,8 @@ from .samples import Sample, by_program
 #: Seconds after which a process counts as hanging.
 PATIENCE_S = 600.0
 
-#: The caller's own path comes before any import, so that the process has the same modules.
-_START = "import sys, os; sys.path[:] = os.environ.pop('COLLAGE_JAX_TESTING_PATH').split(os.pathsep); \
-from collage_jax.testing.child import main; main(*sys.argv[1:])"
 #: First thing in a process that may use one processor.
-ALONE = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); "
+ALONE = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
 
 
 class Ended(Exception):
@@ -91,7 +88,8 @@ def _ask(backend: Backend, samples: Sequence[Sample], folder: Path, by_value: bo
 
 def _ask_again(folder: Path, first: str = "") -> Answer:
     """The answer of a new process, which does ``first`` first, to the question that is there."""
-    command = [sys.executable, "-c", first + _START, str(folder / "question"), str(folder / "answer")]
+    paths = str(folder / "question"), str(folder / "answer")
+    command = spawn.command("collage_jax.testing.child:main", *paths, first=first)
     (folder / "answer").unlink(missing_ok=True)
     try:
         done = subprocess.run(
@@ -107,10 +105,8 @@ def _ask_again(folder: Path, first: str = "") -> Answer:
 
 def _environment(folder: Path) -> dict[str, str]:
     platform = "cuda" if jax.default_backend() == "gpu" else jax.default_backend()
-    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
     return {
-        **os.environ,
-        "COLLAGE_JAX_TESTING_PATH": path,
+        **spawn.environment(),
         "JAX_PLATFORMS": platform,
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_ENABLE_COMPILATION_CACHE": "true",

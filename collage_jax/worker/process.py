@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from typing import IO
 
 import jax
 
-from .. import watch
+from .. import spawn, watch
 from ..config import config, unknown_variables
 from .channel import Channel
 
@@ -30,7 +29,7 @@ class Process:
             numbers = theirs.fileno(), self._file.fileno()
             # Its own session: an interrupt at the keyboard reaches the caller alone. Its output goes with the errors.
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, *map(str, numbers)],
+                spawn.command("collage_jax.worker.serve:serve", *map(str, numbers)),
                 pass_fds=numbers,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -68,19 +67,13 @@ class Process:
         return _ending(code)
 
 
-#: The caller's own path comes before any import, so that the worker has the same modules.
-_START = "import sys, os; sys.path[:] = os.environ.pop('COLLAGE_JAX_WORKER_PATH').split(os.pathsep); \
-from collage_jax.worker.serve import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
-
-
 def _environment() -> dict[str, str]:
     """The caller's, with the platform it runs on; on a GPU memory is taken as it is needed, beside the caller's."""
     platform = {"gpu": "cuda,cpu", "tpu": "tpu,cpu"}.get(jax.default_backend(), jax.default_backend())
-    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
-    added = {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false", "COLLAGE_JAX_WORKER_PATH": path}
+    added = {"JAX_PLATFORMS": platform, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     ours = {"JAX_ENABLE_COMPILATION_CACHE": "false", "COLLAGE_JAX_FLUSH_L2": "on" if config.flush_l2 else "off"}
     unknown = unknown_variables()  # they were warned of once
-    return {**{n: value for n, value in os.environ.items() if n not in unknown}, **added, **ours}
+    return {**{n: value for n, value in spawn.environment().items() if n not in unknown}, **added, **ours}
 
 
 def _has_file(stream: object) -> bool:

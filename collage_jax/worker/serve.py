@@ -25,11 +25,11 @@ from .jobs import Ask, Done, Go, Job, Progress, Tell
 IDLE_S = 300.0
 
 
-def serve(socket_number: int, board_number: int) -> None:
+def serve(socket_number: str, board_number: str) -> None:
     """Work for the process at the other end of the socket; ``board_number`` is the file of the board."""
     _end_with_parent()
-    channel = Channel(socket.socket(fileno=socket_number))
-    watch.use(watch.Board(board_number))
+    channel = Channel(socket.socket(fileno=int(socket_number)))
+    watch.use(watch.Board(int(board_number)))
     watch.listen(lambda what, done, total: channel.send(Progress(what, done, total)))
     try:
         while channel.is_ready(IDLE_S):
