@@ -248,6 +248,18 @@ def test_other_dtypes_keep_their_rounding(dtype):
         assert results[0].dtype == dtype
 
 
+def test_narrow_weights_of_a_wide_result_stay_narrow():
+    def fun(x, w):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return 0.3 * jax.lax.conv_general_dilated(
+            x, w, (1, 1), "SAME", dimension_numbers=numbers, preferred_element_type=jnp.float32
+        )
+
+    args = [jnp.ones(shape, jnp.bfloat16) for shape in ((1, 4, 4, 3), (3, 3, 3, 2))]
+    _, _, results = folded(fun, args, frozen=(1,))
+    np.testing.assert_array_equal(results[0], jax.jit(fun)(*args))
+
+
 def test_a_decorated_network_is_folded(monkeypatch):
     use_fake(monkeypatch, packs=True)
     args = arrays("NCHW")

@@ -73,7 +73,7 @@ def _fixed_values(graph: Graph, frozen: Collection[Value]) -> set[Value]:
 def _chain(graph: Graph, node: Node, fixed: set[Value]) -> _Chain | None:
     if node.op != "conv_general_dilated" or node.inputs[1] not in fixed or node.params["batch_group_count"] != 1:
         return None
-    if node.out.dtype != jnp.float32:
+    if any(v.dtype != jnp.float32 for v in (*node.inputs, node.out)):  # narrower weights would be rounded once more
         return None
     nodes: list[Node] = []
     factors: list[_Factor] = []
