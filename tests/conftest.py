@@ -28,8 +28,8 @@ _COMMON = {
     "database": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 }
-settings.register_profile("quick", max_examples=6, **_COMMON)
-settings.register_profile("brief", max_examples=3, **_COMMON)
+settings.register_profile("quick", max_examples=5, **_COMMON)
+settings.register_profile("brief", max_examples=2, **_COMMON)
 settings.register_profile("thorough", max_examples=300, **(_COMMON | {"derandomize": False}))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

@@ -111,6 +111,24 @@ def test_a_weight_that_is_not_finite_may_stay_in_its_group_of_the_batch():
     assert judged(fun, [fun(x, w)[0].at[..., 0].set(1)], x, w) is None
 
 
+def test_an_infinite_factor_of_a_convolution_may_meet_its_padding():
+    x, w, factor = jnp.ones((1, 4, 1)), jnp.ones((3, 1, 2)), jnp.array([jnp.inf, 2.0])
+
+    def fun(x, w, factor):
+        return (lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")) * factor,)
+
+    wanted = fun(x, w, factor)[0]
+    assert jnp.isinf(wanted[0, 0, 0])
+    assert judged(fun, [wanted.at[0, 0, 0].set(jnp.nan)], x, w, factor) is None
+    assert judged(fun, [wanted.at[0, 0, 1].set(jnp.nan)], x, w, factor) is not None
+
+
+def test_the_far_end_of_erfc_is_one_minus_erf_to_a_kernel():
+    x = jnp.full(4, 5.0)
+    assert judged(lambda x: (lax.erfc(x),), [jnp.zeros(4)], x) is None
+    assert judged(lambda x: (lax.erfc(x),), [jnp.full(4, 1e-4)], x) is not None
+
+
 def gradient_of_largest(c, g):
     """JAX's: NaN where no element is equal to the largest."""
     y = 2 * (c - 0.1 * g)
@@ -216,7 +234,7 @@ def test_kernels_run_in_random_programs_and_agree():
 
 @pytest.mark.slow
 def test_processes_that_crash_or_hang_are_found_and_replaced():
-    runner = Runner(limit_s=40)
+    runner = Runner(limit_s=20)
     try:
         aborts = replace(LONG, source="import os\n\ndef program(x0, x1):\n    os.abort()\n")
         assert runner.program(aborts).verdict == CRASHES

@@ -137,7 +137,7 @@ def problems(draw):
     return fun, (draw(st.integers(1, 2)), *source, channels), tuple(weights), names, first
 
 
-@settings(max_examples=40)
+@settings(max_examples=4 * settings.default.max_examples)
 @given(problems())
 def test_results_are_jax_s(problem):
     fun, x, w, names, first = problem
@@ -385,7 +385,7 @@ def separable_problems(draw):
     return fun, shape, (window, window, 1, channels), weights, names
 
 
-@settings(max_examples=30)
+@settings(max_examples=3 * settings.default.max_examples)
 @given(separable_problems())
 def test_depthwise_and_pointwise_in_one_call(problem):
     fun, x, depthwise, pointwise, names = problem

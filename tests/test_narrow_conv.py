@@ -113,7 +113,7 @@ def problems(draw):
     return fun, (draw(st.integers(1, 3)), *source, channels), tuple(weights), names
 
 
-@settings(max_examples=60)
+@settings(max_examples=5 * settings.default.max_examples)
 @given(problems())
 def test_results_are_jax_s(problem):
     fun, x, w, names = problem

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, reject
+from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 from instruction_sets import skip_unless_onednn_takes
 from jax import lax
@@ -446,6 +446,46 @@ def test_the_common_functions_of_whole_arrays_are_supported() -> None:
     assert check(lambda x: jnp.concatenate([x, x + 1], -1), x) == {"concatenate"}
     assert check(lambda x: jnp.repeat(jnp.repeat(x, 2, 1), 2, 2), x) == {"upsample"}
     assert check(lambda x: jax.nn.gelu(x, approximate=False), x) == {"gelu"}
+
+
+def _repeated(x: Any, factors: tuple[int, ...]) -> Any:
+    for axis, factor in enumerate(factors):
+        x = jnp.repeat(x, factor, axis) if factor > 1 else x
+    return x
+
+
+#: What another operand may follow, with the shapes of its arguments.
+FOLLOWED: dict[str, tuple[Callable[..., Any], tuple[int, ...], ...]] = {
+    "rows repeated": (lambda x: _repeated(x, (1, 3, 1, 1)), (2, 3, 4, 8)),
+    "columns repeated": (lambda x: _repeated(x, (1, 1, 3, 1)), (2, 3, 4, 8)),
+    "pixels repeated": (lambda x: _repeated(x, (1, 2, 2, 1)), (2, 3, 4, 8)),
+    "voxels repeated": (lambda x: _repeated(x, (1, 2, 1, 2, 1)), (2, 3, 2, 4, 8)),
+    "softmax": (jax.nn.softmax, (2, 3, 4, 8)),
+    "softmax of five axes": (jax.nn.softmax, (2, 3, 2, 4, 8)),
+    "maxima of rows": (lambda x: lax.reduce_window(x, -jnp.inf, lax.max, *[(1, 2, 1, 1)] * 2, "VALID"), (2, 6, 4, 8)),
+    "convolution": (
+        lambda x, w: lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")),
+        (2, 4, 5, 8),
+        (3, 3, 8, 16),
+    ),
+    "products": (lambda x, y: jnp.einsum("bqhd,bkhd->bhqk", x, y), (2, 6, 3, 8), (2, 5, 3, 8)),
+    "sums": (lambda x: jnp.sum(x, (1, 2), keepdims=True), (2, 3, 4, 8)),
+}
+
+
+@given(st.sampled_from(sorted(FOLLOWED)), st.tuples(*[st.booleans()] * 5))
+@example("pixels repeated", (1, 1, 1, 1))
+@example("rows repeated", (0, 0, 0, 1))
+@example("columns repeated", (0, 0, 1, 1))
+@example("softmax", (0, 1, 0, 0))
+@settings(deadline=None, max_examples=3 * settings.default.max_examples)
+def test_what_follows_may_be_repeated_along_any_axes(kind: str, kept: Sequence[bool]) -> None:
+    """The library reads some of what it accepts wrongly."""
+    function, *shapes = FOLLOWED[kind]
+    args = [normal(shape, seed=i) for i, shape in enumerate(shapes)]
+    shape = jax.eval_shape(function, *args).shape
+    other = normal([n if keep else 1 for n, keep in zip(shape, kept, strict=False)], seed=5)
+    check(lambda other, *args: function(*args) * other, other, *args)
 
 
 @pytest.mark.parametrize("unbiased", [0, 1])

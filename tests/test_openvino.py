@@ -19,7 +19,10 @@ from collage_jax.backends.base import Unsupported
 from collage_jax.backends.openvino import BACKEND
 from collage_jax.graph.evaluate import callable_of
 from collage_jax.graph.region import Region
+from collage_jax.graph.split import split
 from collage_jax.graph.trace import trace_function
+from collage_jax.lowering.build import lower
+from collage_jax.lowering.plan import Plan
 from collage_jax.measure.compare import largest_error, tolerance
 from collage_jax.patterns.recognise import recognise
 
@@ -340,3 +343,24 @@ def test_openvino_sends_no_statistics():
     program = PROGRAM + "assert 'openvino' in sys.modules and 'openvino_telemetry' not in sys.modules"
     done = subprocess.run([sys.executable, "-P", "-W", "error", "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_loop_whose_body_is_one_call_ends():
+    """XLA took the counter for unchanged, since the call reads it where it makes it."""
+
+    def body(i, x):
+        return i + 1, jnp.tanh(x)
+
+    state = jnp.int32(0), jnp.linspace(-1, 1, 4)
+    parts = split(trace_function(body, *state), ())
+    plan = Plan(parts.each, ((Region.of(parts.each, parts.each.nodes), BACKEND.name),))
+    lowered = lower(plan, parts, {BACKEND.name: BACKEND})
+
+    def loop(*state):
+        return lax.while_loop(lambda s: s[0] < 3, lambda s: tuple(lowered.run(lowered.prepare(), *s)), state)
+
+    # The condition is looked at before it is run: it might not end.
+    assert "pred[] constant(true)" not in jax.jit(loop).lower(*state).compile().as_text()
+    count, x = jax.jit(loop)(*state)
+    assert count == 3
+    np.testing.assert_allclose(x, jnp.tanh(jnp.tanh(jnp.tanh(state[1]))), rtol=1e-6)

@@ -68,9 +68,9 @@ def records(directory: Path) -> dict:
 def test_processes_that_are_killed_lose_nothing_that_was_written(tmp_path):
     rng = random.Random(0)
     known: dict = {}
-    for _ in range(20):
+    for _ in range(10):
         process = start(tmp_path)
-        time.sleep(rng.uniform(1.5, 4.0))
+        time.sleep(rng.uniform(1.5, 3.5))
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
         before, known = known, records(tmp_path)

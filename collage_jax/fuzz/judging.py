@@ -25,6 +25,7 @@ from jax import lax
 
 from .. import _compat
 from ..graph.evaluate import Env, read, run_node
+from ..graph.fold import AFFINE
 from ..graph.ir import Graph, Node, Value
 from ..graph.trace import trace_jaxpr
 from ..measure.compare import other_form, reduction_length, relative_error
@@ -170,6 +171,14 @@ class _Noise:
             meets_padding |= jnp.any(bad > 0)
         return jnp.where(meets_padding, 0 if self._drops else jnp.nan, result).astype(result.dtype)
 
+    def on_scaled(self, node: Node, factor: Any, result: Any) -> Any:
+        """``result``, a convolution's times or over ``factor``, which may be put into its weights beforehand.
+
+        There it may meet zeros that it does not meet behind.
+        """
+        bad = lax.eq(factor, lax.full_like(factor, 0)) if node.op == "div" else ~lax.is_finite(factor)
+        return jnp.where(jnp.broadcast_to(bad, result.shape), 0 if self._drops else jnp.nan, result)
+
     def picks(self) -> bool:
         """Whether a reader computes a value anew."""
         return bool(self._rng.integers(2))
@@ -202,6 +211,8 @@ class _Noise:
             largest = lax.reduce_max(finite, tuple(range(finite.ndim)))
             spread = lax.broadcast(lax.mul(largest, np.asarray(unit * length**0.5, largest.dtype)), array.shape)
             moved = lax.add(moved, lax.convert_element_type(lax.mul(spread, sign), dtype))
+        if node.op == "erfc":  # of which kernels make 1 - erf
+            moved = lax.add(moved, (unit * sign).astype(dtype))
         return moved
 
 
@@ -256,6 +267,7 @@ def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
     env: Env = dict(zip(graph.inputs, arrays, strict=True))
     env.update(graph.constants)
     others: Env = {}  # what may be another array for another reader
+    of_convolutions: set[Value] = set()  # and of what has been added to them, or multiplied
     for node in graph.nodes:
         params = _noisy_bodies(node, noise) if node.subgraphs else None
         if noise.by_reader:
@@ -267,6 +279,12 @@ def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
         if node.op == "conv_general_dilated":
             image, weights = (read(env, v) for v in node.inputs)
             env[node.out] = noise.on_convolution(node, image, weights, env[node.out])
+            of_convolutions.add(node.out)
+        if node.op in AFFINE and not of_convolutions.isdisjoint(node.inputs):
+            of_convolutions.add(node.out)
+            factors = [v for v in node.inputs if v not in of_convolutions]
+            if node.op in ("mul", "div") and factors:
+                env[node.out] = noise.on_scaled(node, read(env, factors[0]), env[node.out])
         if not node.barrier:
             env.update((v, noise.on(node, v, env[v])) for v in node.outputs)
     return [read(env, v) for v in graph.outputs]

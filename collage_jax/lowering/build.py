@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
 
+from jax import lax
+
 from .. import _compat
 from ..backends.base import Backend, PreparedKernel
 from ..candidates import VIEWS
@@ -60,6 +62,10 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
     outputs = split.each.outputs
     plain = _read_as_they_are(kernels, outputs, split.kept)
     dynamic = split.each.inputs[len(split.kept) :]
+    of_kernels = {v for region, name in steps if name is not None for v in region.exits}.intersection(outputs)
+    # A tuple of all that one call makes is that call to XLA. Of a loop whose body it is, XLA then looks at what the
+    # call reads instead, and takes what of the state stands there in its own place for unchanged: a loop without end.
+    kept_apart = of_kernels if len(of_kernels) > 1 else ()
 
     def prepare(*arrays: Any) -> Prepared:
         env: Env = dict(zip(split.once.inputs, arrays, strict=True))
@@ -91,6 +97,7 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
                 tasks.append(_node_task(node, placed_params(plan, node, backends)))
         times: Times | None = [] if timed else None
         run_tasks(tasks, env, [v for v in outputs if not isinstance(v, Constant)], times)
+        env.update({v: lax.optimization_barrier(env[v]) for v in kept_apart})
         # Kernels know nothing of weak types, which decide what a caller's next operation gives.
         results = [v.val if isinstance(v, Constant) else _compat.with_aval(env[v], v.aval) for v in outputs]
         if times is None:

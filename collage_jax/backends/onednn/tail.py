@@ -9,6 +9,7 @@ operand is seen through broadcasts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 
@@ -140,19 +141,28 @@ def _tail_memory(call: Call, view: View) -> Memory | None:
     order = sorted(range(len(call.dst.dims)), key=lambda d: -call.dst.strides[d])
     # JAX lets an operand's axis of size 1 stand for a whole axis of the result; to the library that is a repeated one.
     memory = view.memory(call.groups, order)
-    if memory is None:
+    # Of axes that are one to the library, the operand may have one alone. Not every operation of oneDNN 3.2 objects.
+    if memory is None or any(n not in (1, whole) for n, whole in zip(memory.dims, call.dst.dims, strict=True)):
         return None
     fixed = [s if n > 1 else None for n, s in zip(memory.dims, memory.strides, strict=True)]
     dense = fill_strides(memory.dims, [None] * len(memory.dims), order)
     if any(s is not None and s != d for s, d in zip(fixed, dense, strict=True)):
         return None
-    if memory.dims != call.dst.dims and _is_interleaved(call):
-        return None
-    return replace(memory, strides=dense)
+    return replace(memory, strides=dense) if _is_read_right(call, memory.dims) else None
+
+
+def _is_read_right(call: Call, dims: Sequence[int]) -> bool:
+    """True where oneDNN 3.2 takes the right elements of another operand with ``dims`` of which some are repeated."""
+    along = [d for d, n in enumerate(dims) if n > 1]
+    if call.op == "resample":  # it counts channels, whatever the operand is
+        return along in ([], [1])
+    if call.op == "softmax":  # in rows, it takes the second dimension for the last
+        return along != [1] or len(dims) == 2
+    return tuple(dims) == call.dst.dims or not _is_interleaved(call)
 
 
 def _is_interleaved(call: Call) -> bool:
-    """True for batched products whose batches lie in turn: oneDNN 3.2 reads what it repeats there out of bounds."""
+    """True for batched products whose batches lie in turn: what oneDNN 3.2 repeats there it reads out of bounds."""
     long = [s for n, s in zip(call.dst.dims, call.dst.strides, strict=True) if n > 1]
     return call.op == "matmul" and len(call.dst.dims) > 2 and long != sorted(long, reverse=True)
 
@@ -185,9 +195,11 @@ def _normalized(call: Call, node: Node) -> Call | None:
         return None
     dim = call.groups.index((axis,))
     channels = call.dst.dims[dim]
-    if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]) or _is_interleaved(call):
-        return None
     dims = tuple(channels if d == dim else 1 for d in range(len(call.dst.dims)))
+    if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]) or not _is_read_right(
+        call, dims
+    ):
+        return None
     order = sorted(range(len(dims)), key=lambda d: -call.dst.strides[d])
     memory = Memory("f32", dims, fill_strides(dims, [None] * len(dims), order))
 
