@@ -123,6 +123,29 @@ def test_an_infinite_factor_of_a_convolution_may_meet_its_padding():
     assert judged(fun, [wanted.at[0, 0, 1].set(jnp.nan)], x, w, factor) is not None
 
 
+def test_sums_of_products_that_cancel_may_differ_by_what_is_lost():
+    x, w = jnp.array([[1e5, 1e5, 1.0]]), jnp.array([[1.0], [-1.0], [1.0]])
+    assert judged(lambda x, w: (jnp.cos(x @ w),), [jnp.cos(x @ w + 0.01)], x, w) is None
+    assert judged(lambda x, w: (jnp.cos(x @ w),), [jnp.cos(x @ w + 0.01)], x[:, 2:], w[2:]) is not None
+
+
+def test_what_is_in_a_checkpoint_is_off_too():
+    x = jnp.full(4, 2e4)
+    assert judged(lambda x: (jax.checkpoint(lambda x: jnp.cos(x / 3))(x),), [jnp.cos(x / 3 + 0.002)], x) is None
+
+
+def test_where_an_infinite_weight_meets_padding_alone_it_may_be_absent():
+    x, w = jnp.ones((1, 4, 1)), jnp.ones((3, 1, 1)).at[0].set(jnp.inf)
+
+    def fun(x, w):
+        y = lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return (jnp.where(y > 0, y, 0),)
+
+    wanted = fun(x, w)[0]
+    assert wanted[0, 0, 0] == 0  # of NaN
+    assert judged(fun, [wanted.at[0, 0, 0].set(2)], x, w) is None
+
+
 def test_the_far_end_of_erfc_is_one_minus_erf_to_a_kernel():
     x = jnp.full(4, 5.0)
     assert judged(lambda x: (lax.erfc(x),), [jnp.zeros(4)], x) is None

@@ -147,8 +147,9 @@ class _Noise:
     """What is added to each result, other numbers for each of them.
 
     Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
-    (the user guide says who): what such a weight would add to is 0 in every other sample, and NaN in the rest. XLA
-    makes one convolution of the groups of a batch, in which each weight meets zeros in place of the other groups.
+    (the user guide says who): what such a weight would add to is without it in every other sample, or 0 if it meets
+    something else too, and NaN in the rest. XLA makes one convolution of the groups of a batch, in which each weight
+    meets zeros in place of the other groups.
     """
 
     def __init__(self, seed: int, by_reader: bool = False) -> None:
@@ -169,7 +170,23 @@ class _Noise:
         meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
         if node.params["batch_group_count"] > 1:
             meets_padding |= jnp.any(bad > 0)
-        return jnp.where(meets_padding, 0 if self._drops else jnp.nan, result).astype(result.dtype)
+        if not self._drops:
+            return jnp.where(meets_padding, jnp.nan, result).astype(result.dtype)
+        (without,) = _compat.bind(node.eqn, dict(node.params), [image, jnp.where(bad > 0, 0, weights)])
+        return jnp.where(meets_padding, jnp.where(hits < 0.5, without, 0), result).astype(result.dtype)
+
+    def on_products(self, node: Node, operands: Sequence[Any], result: Any) -> Any:
+        """``result``, sums of products of ``operands``, off by a share of what the products add up to without signs.
+
+        (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. 2002, section 3.1.)
+        """
+        if not jnp.issubdtype(result.dtype, jnp.floating) or not result.size:
+            return result
+        sizes = [jnp.where(lax.is_finite(a), lax.abs(a), 0).astype(a.dtype) for a in operands]
+        (total,) = _compat.bind(node.eqn, dict(node.params), sizes)
+        unit = UNITS * float(jnp.finfo(result.dtype).eps)
+        moves = (unit * self._drawn_signs(result)).astype(total.dtype)
+        return result + jnp.where(lax.is_finite(total), moves * total, 0).astype(result.dtype)
 
     def on_scaled(self, node: Node, factor: Any, result: Any) -> Any:
         """``result``, a convolution's times or over ``factor``, which may be put into its weights beforehand.
@@ -269,6 +286,10 @@ def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
     others: Env = {}  # what may be another array for another reader
     of_convolutions: set[Value] = set()  # and of what has been added to them, or multiplied
     for node in graph.nodes:
+        if node.op == "remat2":  # whose body is no graph of control flow
+            body = trace_jaxpr(node.params["jaxpr"])
+            env.update(zip(node.outputs, _evaluated(body, [read(env, v) for v in node.inputs], noise), strict=True))
+            continue
         params = _noisy_bodies(node, noise) if node.subgraphs else None
         if noise.by_reader:
             others.update(_anew(graph, node, env, others, noise))
@@ -276,6 +297,8 @@ def _evaluated(graph: Graph, arrays: Sequence[Any], noise: _Noise) -> list[Any]:
         seen = {**env, **{v: others[v] for v in picked}}
         run_node(node, seen, params)
         env.update((v, seen[v]) for v in node.outputs)
+        if node.op in ("conv_general_dilated", "dot_general"):
+            env[node.out] = noise.on_products(node, [read(env, v) for v in node.inputs], env[node.out])
         if node.op == "conv_general_dilated":
             image, weights = (read(env, v) for v in node.inputs)
             env[node.out] = noise.on_convolution(node, image, weights, env[node.out])

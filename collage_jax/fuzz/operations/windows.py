@@ -16,8 +16,9 @@ def _padding(b: Builder, sizes: list[int]) -> object:
         return "VALID"
     if draw < 0.55:
         return "SAME_LOWER"
-    low = -1 if b.chance(0.25) else 0
-    return tuple((b.rng.randint(low, max(1, n // 2 + 1)), b.rng.randint(low, max(1, n // 2 + 1))) for n in sizes)
+    if b.chance(0.15):  # of no axis on one side, with zeros on the other: there XLA reads what is beside its operand
+        return tuple((-b.rng.randint(0, 1), -b.rng.randint(0, 1)) for _ in sizes)
+    return tuple((b.rng.randint(0, max(1, n // 2 + 1)), b.rng.randint(0, max(1, n // 2 + 1))) for n in sizes)
 
 
 def _numbers(b: Builder, spatial: str) -> tuple[str, str, str]:
