@@ -82,4 +82,4 @@ def _recognised(graph: Graph) -> Graph:
     gpu = target.current().gpu
     if gpu is not None and gpu.sm >= _GRADIENTS_FROM:
         graph = with_gradients(graph)
-    return replace(recognise(graph), gradients=graph.gradients)
+    return replace(recognise(graph), wholes=graph.wholes)

@@ -236,6 +236,27 @@ def _norm_backward(node, inputs, dims):
     }
 
 
+_PIXELS = (0, 2, 3)
+
+
+def _batch_norm(node, inputs, dims):
+    x = inputs["X"]
+    mean = x.mean(_PIXELS, keepdims=True)
+    inverse = 1 / np.sqrt(((x - mean) ** 2).mean(_PIXELS, keepdims=True) + inputs["EPSILON"])
+    return {"Y": (x - mean) * inverse * inputs["SCALE"] + inputs["BIAS"], "MEAN": mean, "INV_VARIANCE": inverse}
+
+
+def _batch_norm_backward(node, inputs, dims):
+    normalised = (inputs["X"] - inputs["MEAN"]) * inputs["INV_VARIANCE"]
+    by_normalised = inputs["DY"] * inputs["SCALE"]
+    along = (by_normalised * normalised).mean(_PIXELS, keepdims=True) * normalised
+    return {
+        "DX": (by_normalised - along - by_normalised.mean(_PIXELS, keepdims=True)) * inputs["INV_VARIANCE"],
+        "DSCALE": (inputs["DY"] * normalised).sum(_PIXELS, keepdims=True),
+        "DBIAS": inputs["DY"].sum(_PIXELS, keepdims=True),
+    }
+
+
 def _scores(node, inputs):
     scores = np.einsum("bhqd,bhkd->bhqk", inputs["Q"], inputs["K"]) * _number(node["attn_scale_value"])
     scores = scores + inputs.get("Bias", 0.0)
@@ -275,6 +296,8 @@ _NODES = {
     "RESAMPLE": _resample,
     "LAYER_NORM": _layer_norm,
     "RMS_NORM": _rms_norm,
+    "BATCHNORM": _batch_norm,
+    "DBN": _batch_norm_backward,
     "LAYER_NORM_BPROP": _norm_backward,
     "RMS_NORM_BPROP": _norm_backward,
     "SDPA": _sdpa,

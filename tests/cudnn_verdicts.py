@@ -173,7 +173,39 @@ def norm_gradient(draw, dtype):
     return step, (x, scale, shift, x)
 
 
-KINDS = (convolution, convolution, convolution, pooling, norm, attention, attention_gradient, norm_gradient)
+def batch_norm_gradient(draw, dtype):
+    """A training step around a batch norm whose statistics are handed out."""
+    shape = ((2, 9, 5, int(draw.choice([3, 8, 64]))), (64, int(draw.choice([8, 33]))))[int(draw.integers(2))]
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return None
+
+    def norm(x, scale, shift):
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        pixels = tuple(range(x.ndim - 1))
+        mean = wide.mean(pixels)
+        variance = jnp.maximum(0.0, jax.lax.square(wide).mean(pixels) - jax.lax.square(mean))
+        y = (x - mean) * (jax.lax.rsqrt(variance + 1e-3) * scale) + shift
+        return y.astype(x.dtype), (mean, variance)
+
+    def step(x, scale, shift, dy):
+        y, pull_back, statistics = jax.vjp(norm, x, scale, shift, has_aux=True)
+        return y, *statistics, *pull_back(dy)
+
+    x, vector = shape_of(*shape, dtype=dtype), shape_of(shape[-1], dtype=jnp.float32)
+    return step, (x, vector, vector, x)
+
+
+KINDS = (
+    convolution,
+    convolution,
+    convolution,
+    pooling,
+    norm,
+    attention,
+    attention_gradient,
+    norm_gradient,
+    batch_norm_gradient,
+)
 
 
 def cases(seed):

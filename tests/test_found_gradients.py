@@ -99,7 +99,7 @@ def test_the_gradient_is_found_and_set_apart(form, batch, dtype):
     args = arrays(batch, 8, 2, 16, dtype=dtype)
     graph = without_unit_axes(trace_function(step_of(form), *args))
     apart = with_gradients(graph)
-    (gradient,) = apart.gradients
+    (gradient,) = apart.wholes
     region = gradient.region(apart)
     assert region.is_convex and len(region.exits) == 3
     given = {gradient.cotangent, *gradient.inputs}
@@ -120,7 +120,7 @@ def test_gradients_of_several_layers_are_found_each():
 
     args = [jnp.ones((3, 3, 32, 2, 16), jnp.bfloat16), jnp.ones((2, 8, 32), jnp.bfloat16)]
     graph = with_gradients(without_unit_axes(trace_function(jax.grad(model), *args)))
-    regions = [gradient.region(graph) for gradient in graph.gradients]
+    regions = [gradient.region(graph) for gradient in graph.wholes]
     assert len(regions) == 3 and not set.intersection(*(set(r.nodes) for r in regions))
 
 
@@ -146,7 +146,7 @@ def test_the_gradient_of_a_norm_is_found(norm, dtype):
 
     graph = trace_function(jax.value_and_grad(loss, tuple(range(1 + len(vectors)))), x, *vectors)
     apart = with_gradients(graph)
-    (gradient,) = apart.gradients
+    (gradient,) = apart.wholes
     assert gradient.op == norm.__name__.removeprefix("flax_")
     assert gradient.region(apart).is_convex and len(gradient.results) == 1 + len(vectors)
     same(graph, apart, [x, *vectors])
@@ -161,5 +161,67 @@ def test_what_is_no_gradient_of_attention_is_left_alone():
     args = arrays(2, 8, 2, 16)
     for function in (step_of(penalised), lambda q, k, v: own(q, k, v) + 1):
         graph = trace_function(function, *args)
-        assert not with_gradients(graph).gradients
-    assert not with_gradients(trace_function(step_of(own), *arrays(2, 8, 2, 16, dtype=jnp.float32))).gradients
+        assert not with_gradients(graph).wholes
+    assert not with_gradients(trace_function(step_of(own), *arrays(2, 8, 2, 16, dtype=jnp.float32))).wholes
+
+
+def flax_batch_norm(x, scale, shift):
+    """As Flax writes it: x converted for the statistics, and once more where the mean is subtracted."""
+    pixels = tuple(range(x.ndim - 1))
+    wide = x.astype(jnp.float32)
+    mean, square = wide.mean(pixels), lax.square(wide).mean(pixels)
+    variance = jnp.maximum(0.0, square - lax.square(mean))
+    return ((x - mean) * (lax.rsqrt(variance + 1e-5) * scale) + shift).astype(x.dtype), mean, variance
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_batch_norm_is_found_with_the_statistics_that_it_gives_out(dtype):
+    """And its gradient, which reads them; of two that are added the second has one result from the first."""
+
+    def loss(x, z, vectors):
+        first, *given_out = flax_batch_norm(jnp.sin(x), *vectors[:2])
+        second, mean, variance = flax_batch_norm(jnp.cos(z), *vectors[2:])
+        return (jnp.tanh((first + second).astype(jnp.float32)) ** 2).sum(), (given_out, mean, variance)
+
+    images, vectors = arrays(2, 4, 4, 8, count=2, dtype=dtype), arrays(8, count=4, dtype=jnp.float32)
+    graph = trace_function(jax.value_and_grad(loss, (0, 1, 2), has_aux=True), *images, vectors)
+    apart = with_gradients(graph)
+    assert sorted(w.title for w in apart.wholes) == sorted(["batch_norm_with_statistics"] * 2 + GRADIENTS)
+    assert sorted(len(w.made) for w in apart.wholes) == [2, 3, 3, 3]
+    for whole in apart.wholes:
+        region = whole.region(apart)
+        assert region.is_convex and set(region.entries) <= set(whole.given)
+    same(graph, apart, [*images, *vectors])
+
+
+GRADIENTS = ["batch_norm_with_statistics_gradient"] * 2
+
+
+def test_a_norm_by_other_axes_is_no_batch_norm():
+    def loss(x):
+        mean = x.mean((1, 2), keepdims=True)
+        return jnp.tanh((x - mean) * lax.rsqrt(((x - mean) ** 2).mean((1, 2), keepdims=True) + 1e-5)).sum(), mean
+
+    (x,) = arrays(2, 4, 4, 8, count=1, dtype=jnp.float32)
+    assert not with_gradients(trace_function(jax.grad(loss, has_aux=True), x)).wholes
+
+
+def flax_layer_norm_in_16_bits(x, scale, shift):
+    """As Flax writes it: x converted for the statistics, and once more where the mean is subtracted."""
+    wide = x.astype(jnp.float32)
+    mean, square = wide.mean(-1, keepdims=True), lax.square(wide).mean(-1, keepdims=True)
+    variance = jnp.maximum(0.0, square - lax.square(mean))
+    return ((x - mean) * (lax.rsqrt(variance + 1e-5) * scale) + shift).astype(x.dtype)
+
+
+def test_the_gradient_of_a_norm_that_converts_twice_is_found():
+    (x,), vectors = arrays(2, 8, 16, count=1), arrays(16, count=2, dtype=jnp.float32)
+
+    def loss(x, *vectors):
+        return (jnp.tanh(flax_layer_norm_in_16_bits(jnp.sin(x), *vectors)).astype(jnp.float32) ** 2).sum()
+
+    graph = trace_function(jax.grad(loss, (0, 1, 2)), x, *vectors)
+    apart = with_gradients(graph)
+    (gradient,) = apart.wholes
+    assert gradient.title == "layer_norm_gradient" and gradient.region(apart).is_convex
+    same(graph, apart, [x, *vectors])

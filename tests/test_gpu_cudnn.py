@@ -330,6 +330,64 @@ def test_the_gradient_of_a_norm(norm, rounded):
             assert refusal(cudnn.BACKEND, gradient) is None
 
 
+def flax_batch_norm(x, scale, shift):
+    """As Flax writes it: x converted for the statistics, and once more where the mean is subtracted."""
+    pixels = tuple(range(x.ndim - 1))
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean, square = wide.mean(pixels), jax.lax.square(wide).mean(pixels)
+    variance = jnp.maximum(0.0, square - jax.lax.square(mean))
+    return ((x - mean) * (jax.lax.rsqrt(variance + 1e-2) * scale) + shift).astype(x.dtype), mean, variance
+
+
+def batch_norm_by_hand(x, scale, shift):
+    pixels = tuple(range(x.ndim - 1))
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = wide.mean(pixels)
+    centred = wide - mean
+    variance = (centred * centred).mean(pixels)
+    return (centred / jnp.sqrt(variance + 1e-2) * scale + shift).astype(x.dtype), mean, variance
+
+
+@needs_cudnn
+@pytest.mark.parametrize("shape", [(3, 4, 5, 8), (12, 16)])
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("norm", [flax_batch_norm, batch_norm_by_hand])
+def test_batch_norm_with_the_statistics_of_the_batch_and_its_gradient(norm, rounded, shape):
+    """Both passes, the first with the statistics that it gives out; against both in double precision."""
+    dtype = jnp.float16 if rounded else jnp.float32
+    x, dy = random(shape, dtype), random(shape, dtype, 1)
+    scale, shift = random(shape[-1:], seed=2), random(shape[-1:], seed=3)
+
+    def step(x, scale, shift, dy):
+        y, pull_back, statistics = jax.vjp(lambda *args: _first_apart(norm(*args)), x, scale, shift, has_aux=True)
+        return y, *statistics, *pull_back(dy)
+
+    args = (x, scale, shift, dy)
+    works = {cudnn.BACKEND.read(region).label: region for region in regions_of(step, *args)}
+    names = "batch_norm_with_statistics", "batch_norm_with_statistics_gradient"
+    assert set(names) <= set(works)
+    with jax.enable_x64(True):
+        wanted = step(*(jnp.asarray(a, jnp.float64) for a in args))
+    for name in names:
+        region = works[name]
+        known_values = dict(zip(region.graph.inputs, args, strict=True))
+        known_values |= dict(zip(region.graph.outputs, wanted, strict=True))
+        arrays = [known_values[v] for v in region.entries]
+        made = dict(zip(region.exits, meaning(cudnn.BACKEND.read(region), region, arrays), strict=True))
+        for value, want in zip(region.graph.outputs, wanted, strict=True):
+            if value in made:
+                np.testing.assert_allclose(made.pop(value).reshape(want.shape), want, rtol=1e-5, atol=1e-5)
+        assert not made
+        for device in ("sm_80", "sm_90"):
+            with target.aiming_at(known(device)):
+                assert refusal(cudnn.BACKEND, region) is None
+
+
+def _first_apart(results):
+    first, *others = results
+    return first, others
+
+
 @needs_cudnn
 @pytest.mark.parametrize("channels", ["last", "first"])
 @pytest.mark.parametrize("kind", ["max", "average", "average inside"])
@@ -513,6 +571,19 @@ def test_xla_compiles_the_call_for_a_gpu_that_is_not_here(device):
     text = compiled_for(device, block, half(2, 8, 8, 32), half(3, 3, 32, 32), half(32), half(2, 8, 8, 32))
     assert text.count('custom_call_target="collage_cudnn_v1"') == 1
     assert "__cudnn$" not in text  # XLA's own calls
+
+
+@needs_cudnn
+@needs_compiler
+@pytest.mark.parametrize("device", ["sm_80", "sm_90"])
+def test_xla_compiles_both_passes_of_a_batch_norm(device):
+    def step(x, scale, shift):
+        loss = lambda *args: (lambda y, *given_out: (jnp.tanh(y).sum(), given_out))(*flax_batch_norm(*args))  # noqa: E731
+        return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(x, scale, shift)
+
+    args = jnp.ones((2, 8, 8, 32)), jnp.ones(32), jnp.ones(32)
+    text = collage_jax.lower_for(step, *args, device=device, backends=["cudnn"]).compile().as_text()
+    assert text.count('custom_call_target="collage_cudnn_v1"') == 2
 
 
 def volume(x, w):

@@ -8,11 +8,11 @@ from math import isfinite, isnan
 
 import numpy as np
 
-from ..graph.gradients import Gradient
 from ..graph.ir import Graph, Node, Value
 from ..graph.origins import Inside
 from ..graph.region import Region
 from ..graph.strides import Strided, destinations, row_major, sources
+from ..graph.wholes import Gradient
 from ..patterns.composites import Found, find_attention
 from ..patterns.matcher import Matcher
 from .base import Proposal, Unsupported

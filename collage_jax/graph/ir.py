@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    from .gradients import Gradient
+    from .wholes import Whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ class Node:
 class Graph:
     """Nodes in topological order, with what goes in and comes out.
 
-    ``constants`` pairs each value the trace closed over with its array. ``gradients`` are those that were found.
+    ``constants`` pairs each value the trace closed over with its array. ``wholes`` were found to be one operation each.
     Invariant: an input of a node is a graph input, a constant, a ``Constant`` scalar, or an output of an earlier node.
     """
 
@@ -120,7 +120,7 @@ class Graph:
     constants: tuple[tuple[Value, Any], ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Value, ...]
-    gradients: tuple[Gradient, ...] = ()
+    wholes: tuple[Whole, ...] = ()
 
     @cached_property
     def position(self) -> dict[Node, int]:

@@ -1,7 +1,8 @@
 """Gradients of attentions and norms, each made one that kernels can take as a whole.
 
 What a gradient reads of the forward pass is computed anew for it, so that neither keeps the other from being one
-kernel: XLA merges equal operations that stay with it.
+kernel: XLA merges equal operations that stay with it. Only the statistics of a batch norm, which a program reads in any
+case, it is given: the forward pass then makes them beside its result.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from jax import lax
 
-from ..graph.gradients import Gradient
 from ..graph.ir import Graph, Node, Value
 from ..graph.simplify import drop_dead, with_inputs
+from ..graph.wholes import Gradient, Whole
 from .composites import Found, find_attention, normalisation
+from .conversions import converted_twice
 from .derived import gradient_of, places
 from .folding import fold_scalars
 from .matcher import Matcher
@@ -24,6 +26,9 @@ from .numbering import Numbering
 
 #: Operations that only say how an array is seen: whoever reads it may do so himself.
 _VIEWS = ("reshape", "transpose", "squeeze", "expand_dims")
+
+#: Views, and what repeats an array, by which a vector is laid along an axis.
+_SPREADS = ("broadcast_in_dim", *_VIEWS)
 
 #: Operations that the gradient may do again by itself.
 _CHEAP = ("convert_element_type", "broadcast_in_dim")
@@ -33,16 +38,16 @@ _BY = {"attention": 3}
 
 
 def with_gradients(graph: Graph) -> Graph:
-    """``graph`` with gradients of attentions and norms computed apart from all else, and named in ``gradients``."""
+    """``graph`` with gradients of attentions and norms computed apart from all else, and named in ``wholes``."""
     graph = fold_scalars(graph)
     numbering = Numbering()
     numbering.add(graph.nodes)
     taken: set[Node] = set()
     for found in _forward_passes(graph):
-        gradient = _gradient_of(graph, numbering, found) if taken.isdisjoint(found.nodes) else None
-        if gradient is not None:
+        wholes = _wholes(graph, numbering, found) if taken.isdisjoint(found.nodes) else None
+        if wholes is not None:
             taken.update(found.nodes)
-            graph = _apart(graph, numbering, gradient)
+            graph = _apart(graph, numbering, wholes[0], *wholes[1:])
     return graph
 
 
@@ -54,7 +59,7 @@ def _forward_passes(graph: Graph) -> list[Found]:
     # Kernels of a norm's gradient have epsilon beside a variance over n.
     norms = [
         each
-        for find in normalisation.RECOGNISERS
+        for find in (normalisation.WITH_STATISTICS, *normalisation.RECOGNISERS)
         for each in find(matcher, read_inside=True)
         if not (each.params.get("unbiased") or each.params.get("epsilon_outside"))
     ]
@@ -67,12 +72,43 @@ def _is_read_inside(graph: Graph, found: Found) -> bool:
     return any(user not in inside for v in inner for user in graph.users.get(v, ()))
 
 
-def _gradient_of(graph: Graph, numbering: Numbering, found: Found) -> Gradient | None:
-    for instead in (_without_maxima, _as_it_is):
-        derived = gradient_of(found, _BY.get(found.op), instead)
-        for cotangent, results in places(graph, numbering, derived, found.inputs):
-            return Gradient(found.op, found.params, found.inputs, cotangent, results)
+#: A gradient, perhaps with the forward pass that it is of.
+Wholes: TypeAlias = tuple[Gradient] | tuple[Gradient, Whole]
+
+
+def _wholes(graph: Graph, numbering: Numbering, found: Found) -> Wholes | None:
+    """The gradient of ``found``, with ``found`` itself where it gives out its statistics; None if there is none."""
+    for written, instead in ((found, _without_maxima), (found, _as_it_is), (converted_twice(found), _as_it_is)):
+        derived = None if written is None else gradient_of(written, _BY.get(found.op), instead)
+        for cotangent, results in () if derived is None else places(graph, numbering, derived, found.inputs):
+            wholes = _named(graph, found, cotangent, results)
+            if wholes is not None:
+                return wholes
     return None
+
+
+def _named(graph: Graph, found: Found, cotangent: Value, results: tuple[Value, ...]) -> Wholes | None:
+    """``results``, the gradient of ``found``, as one; None if they are part of another."""
+    taken = {v for whole in graph.wholes for v in whole.made}
+    if found.op != normalisation.WITH_STATISTICS.op:
+        is_own = taken.isdisjoint(results)
+        return (Gradient(found.op, found.params, found.inputs, results, cotangent),) if is_own else None
+    if results[0] in taken:
+        return None
+    # Two norms whose results are added have one and the same gradient by what each adds.
+    own = tuple(None if v in taken else v for v in results)
+    x, *others = found.inputs
+    # Composites take vectors as they are before they are spread.
+    vectors = [_before_views(graph, v) for v in others]
+    gradient = Gradient(found.op, found.params, (x, *found.also, *vectors), own, cotangent)
+    return gradient, Whole(found.op, found.params, (x, *vectors), (found.root.out, *found.also))
+
+
+def _before_views(graph: Graph, value: Value) -> Value:
+    """The value with the same elements that ``value`` is seen of."""
+    while (node := graph.producer.get(value)) is not None and node.op in _SPREADS and node.inputs[0].size == value.size:
+        value = node.inputs[0]
+    return value
 
 
 def _without_maxima(node: Node) -> Callable[..., Any] | None:
@@ -86,9 +122,9 @@ def _as_it_is(node: Node) -> None:
     return None
 
 
-def _apart(graph: Graph, numbering: Numbering, gradient: Gradient) -> Graph:
-    """``graph`` with all that ``gradient`` takes computed for it alone, from views of its own."""
-    given = (*gradient.inputs, gradient.cotangent)
+def _apart(graph: Graph, numbering: Numbering, gradient: Gradient, *others: Whole) -> Graph:
+    """``graph`` with all that ``gradient`` takes computed for it alone, from views of its own; ``others`` named too."""
+    given = gradient.given
     start = max((graph.position[graph.producer[v]] + 1 for v in given if v in graph.producer), default=0)
     copies: dict[Any, Value] = {}
     made: list[Node] = []
@@ -109,11 +145,11 @@ def _apart(graph: Graph, numbering: Numbering, gradient: Gradient) -> Graph:
     for value in given:
         copies[numbering.number(value)] = copied(value, lambda node: node is None or node.op not in _VIEWS)
     seen = tuple(copies[numbering.number(v)] for v in given)
-    results = tuple(copied(v, lambda node: node is None) for v in gradient.results)
-    alias = dict(zip(gradient.results, results, strict=True))
+    alias = {v: copied(v, lambda node: node is None) for v in gradient.made}
+    results = tuple(None if v is None else alias[v] for v in gradient.results)
     nodes = [*graph.nodes[:start], *made, *(with_inputs(node, alias) for node in graph.nodes[start:])]
     outputs = tuple(alias.get(v, v) for v in graph.outputs)
     numbering.add(made)
     own = replace(gradient, inputs=seen[:-1], cotangent=seen[-1], results=results)
     apart = drop_dead(Graph(graph.inputs, graph.constants, tuple(nodes), outputs))
-    return replace(apart, gradients=(*graph.gradients, own))
+    return replace(apart, wholes=(*graph.wholes, own, *others))

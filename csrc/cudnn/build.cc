@@ -138,6 +138,17 @@ class Builder {
       auto made = graph_->rmsnorm_backward(In(node, "dy"), In(node, "x"), In(node, "scale"), In(node, "inv_variance"),
                                            attributes);
       Outs(node, {"dx", "dscale"}, made);
+    } else if (op == "batchnorm") {
+      Tensor epsilon = In(node, "epsilon");
+      auto attributes = fe::graph::Batchnorm_attributes().set_epsilon(epsilon);
+      auto made = graph_->batchnorm(In(node, "x"), In(node, "scale"), In(node, "bias"), attributes);
+      Outs(node, {"y", "mean", "inv_variance"}, made);
+    } else if (op == "batchnorm_backward") {
+      fe::graph::Batchnorm_backward_attributes attributes;
+      Tensor mean = In(node, "mean"), inverse = In(node, "inv_variance");
+      attributes.set_saved_mean_and_inv_variance(mean, inverse);
+      auto made = graph_->batchnorm_backward(In(node, "dy"), In(node, "x"), In(node, "scale"), attributes);
+      Outs(node, {"dx", "dscale", "dbias"}, made);
     } else if (op == "sdpa") {
       auto attributes = Attention(fe::graph::SDPA_attributes(), node);
       attributes.set_generate_stats(node.at("out").contains("stats"));

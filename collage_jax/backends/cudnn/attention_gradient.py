@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...graph.gradients import Gradient
 from ...graph.ir import Graph, Node
 from ...graph.origins import Inside
 from ...graph.region import Region
 from ...graph.strides import Strided, destinations, sources_for
+from ...graph.wholes import Gradient
 from ..base import Unsupported
 from ..heads import Axes, Mask, axes_of, in_order, mask_of
 from .attention import bias_of, is_half, tensor_of
@@ -25,7 +25,7 @@ def plans(graph: Graph, gradient: Gradient, region: Region, inside: Inside) -> I
     if isinstance(axes, Unsupported) or isinstance(mask, Unsupported):
         yield next(why for why in (axes, mask) if isinstance(why, Unsupported))
         return
-    arrays = (*gradient.inputs[:3], gradient.cotangent, *gradient.results)
+    arrays = (*gradient.inputs[:3], gradient.cotangent, *gradient.made)
     if len({v.dtype for v in arrays}) > 1 or not is_half(gradient.cotangent.dtype):
         yield Unsupported(f"cuDNN's attention takes float16 or bfloat16, got {gradient.cotangent.dtype}")
         return
@@ -33,7 +33,7 @@ def plans(graph: Graph, gradient: Gradient, region: Region, inside: Inside) -> I
         name: [in_order(seen, axes[of]) for seen in sources_for(graph, value, region.nodes, inside)]
         for name, of, value in zip(("q", "k", "v", "do"), ("q", "k", "v", "result"), arrays[:4], strict=True)
     }
-    for name, value in zip("qkv", gradient.results, strict=True):
+    for name, value in zip("qkv", gradient.made, strict=True):
         options["d" + name] = [in_order(seen, axes[name]) for seen in destinations(graph, value, inside)]
     for name, found in options.items():
         options[name] = [seen for seen in found if seen.strides[3] == 1 or seen.sizes[3] == 1]

@@ -74,7 +74,7 @@ def _array(operand: Operand, env: Mapping[Value, Any]) -> Any:
 def _call(choice: Choice, region: Region, operands: list[Any]) -> tuple[Any, ...]:
     outputs = choice.work.outputs
     results = (
-        *(jax.ShapeDtypeStruct(output.stored, output.value.dtype) for output in outputs),
+        *(jax.ShapeDtypeStruct(o.stored, o.stored_dtype or o.value.dtype) for o in outputs),
         jax.ShapeDtypeStruct((choice.workspace,), jnp.uint8),
     )
     *arrays, _ = jax.ffi.ffi_call(TARGET, results)(

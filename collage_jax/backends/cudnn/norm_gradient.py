@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from ...graph.gradients import Gradient
 from ...graph.ir import Graph
 from ...graph.origins import Inside
 from ...graph.region import Region
+from ...graph.wholes import Gradient
 from ..base import Unsupported
 from .norms import refusal, vector
 from .stages import Operation, Output, Stages
@@ -18,7 +18,7 @@ from .tensors import Operand, Tensor, strides_of, type_name
 def plans(graph: Graph, gradient: Gradient, region: Region, inside: Inside) -> Iterator[Stages | Unsupported]:
     """``gradient``, which the nodes of ``region`` are; or why not."""
     (x, *vectors), params = gradient.inputs, gradient.params
-    why = refusal(x, (*vectors, gradient.cotangent, *gradient.results), params)
+    why = refusal(x, (*vectors, gradient.cotangent, *gradient.made), params)
     if why is None and params.get("unbiased"):
         why = Unsupported("cuDNN's gradient is that of a norm by the variance over n")
     yield why if why is not None else _stages(gradient, region)
@@ -53,5 +53,5 @@ def _stages(gradient: Gradient, region: Region) -> Stages:
         {"dx": "dx", "dscale": "dscale", **by_offset},
     )
     names = ("dx", *(("dscale",) if params["scale"] else ()), *(("dbias",) if params.get("shift") else ()))
-    results = {n: Output(v, v.shape) for n, v in zip(names, gradient.results, strict=True)}
+    results = {n: Output(v, v.shape) for n, v in zip(names, gradient.made, strict=True)}
     return Stages(region.nodes, f"{gradient.op}_gradient", given, made, ((forward,), (backward,)), results)

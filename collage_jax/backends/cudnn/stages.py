@@ -23,11 +23,15 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Output:
-    """``value`` as the library stores it: an array of shape ``stored``, which ``finish`` makes the value of."""
+    """``value`` as the library stores it: an array of shape ``stored``, which ``finish`` makes the value of.
+
+    It is of dtype ``stored_dtype``, the value's own if that is None.
+    """
 
     value: Value
     stored: tuple[int, ...]
     finish: Callable[[Any], Any] | None = None
+    stored_dtype: Any = None
 
 
 @dataclass(frozen=True, eq=False)

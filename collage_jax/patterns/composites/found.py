@@ -18,13 +18,17 @@ Params: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Primitive nodes, in topological order, that together are the composite ``op``; ``root`` makes its output."""
+    """Primitive nodes, in topological order, that together are the composite ``op``; ``root`` makes its output.
+
+    ``also`` are inner values that have a meaning of their own.
+    """
 
     op: str
     params: Params
     inputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
     root: Node
+    also: tuple[Value, ...] = ()
 
 
 #: Everything of one kind in a graph. Several may overlap.
@@ -37,7 +41,7 @@ class PatternRecogniser:
 
     ``inputs`` names the captures in canonical order, those that a match lacks left out. The first is ``x``: floating,
     and of the output's shape if ``keeps_shape``. ``through_casts`` also takes in a last conversion back to x's dtype,
-    without which the output may be wider unless ``keeps_dtype``.
+    without which the output may be wider unless ``keeps_dtype``. ``also`` names captures for ``Found.also``.
     """
 
     op: str
@@ -47,6 +51,7 @@ class PatternRecogniser:
     keeps_shape: bool = True
     through_casts: bool = False
     keeps_dtype: bool = False
+    also: tuple[str, ...] = ()
 
     @cached_property
     def _pattern(self) -> Pattern:
@@ -68,7 +73,8 @@ class PatternRecogniser:
             params = self.params(match)
             if params is not None:
                 inputs = tuple(match[name] for name in self.inputs if name in match)
-                found = Found(self.op, params, inputs, match.nodes, match.root)
+                also = tuple(match[name] for name in self.also)
+                found = Found(self.op, params, inputs, match.nodes, match.root, also)
                 found = _with_last_cast(matcher, found) if self.through_casts else found
                 if not self.keeps_dtype or found.root.out.dtype == x.dtype:
                     yield found

@@ -2,6 +2,8 @@
 
 y = (x - mean) / sqrt(variance + epsilon) * scale + shift          epsilon may stand outside the root
 y =  x         / sqrt(mean(x^2) + epsilon) * scale
+
+Batch norm with the statistics of the batch is layer norm's formula along all axes but one.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def _normalised(top: Term, moment: Term) -> Term:
     plain = one_of(mul(top, factor), div(top, deviation))
     return one_of(
         mul(plain, _SCALE),
-        mul(top, mul(factor, _SCALE)),
+        mul(top, spread(mul(factor, _SCALE))),
+        mul(top, spread(div(_SCALE, deviation))),
         mul(scaled_top, factor),
         div(scaled_top, deviation),
         plain,
@@ -49,11 +52,11 @@ def _layer_norm() -> Term:
     or, as Flax has it, variance = max(0, average(x^2) - average(x)^2), and as Keras has it,
     y = x * factor + (shift - average(x) * factor) with factor = scale / root.
     """
-    centre = spread(average(_X, "n"))
+    centre = spread(average(_X, "n").named("mean"))
     centred = sub(_X, centre)
     fast = sub(spread(average(square(_X), "n")), square(centre))
     slow = average(square(centred), "n_variance")
-    variance = spread(one_of(slow, maximum(slow, 0), maximum(fast, 0), fast))
+    variance = spread(one_of(slow, maximum(slow, 0), maximum(fast, 0), fast).named("variance"))
     normalised = _normalised(centred, variance)
     root = spread(inverse_square_root(_with_epsilon(variance)))
     factor = spread(one_of(mul(root, _SCALE), root))
@@ -97,6 +100,19 @@ def _layer_norm_params(match: Match) -> Params | None:
     }
 
 
+def _batch_norm_params(match: Match) -> Params | None:
+    """For channels that come last, as in the layout that libraries have it for."""
+    x, epsilon = match["x"], _epsilon(match)
+    channels, rows = x.ndim - 1, math.prod(x.shape[:-1])
+    if x.ndim < 2 or whole_axes(match.attributes["axes"]) != tuple(range(channels)) or epsilon is None:
+        return None
+    if "outside" in match or {match.numbers["n"], match.numbers.get("n_variance", rows)} != {rows}:
+        return None
+    if not stands_straight(match, "x") or not are_vectors(match, ("scale", "shift"), channels, x):
+        return None
+    return {"axis": channels, "epsilon": epsilon, "scale": "scale" in match, "shift": "shift" in match}
+
+
 def _rms_norm_params(match: Match) -> Params | None:
     axis, epsilon = _axis(match), _epsilon(match)
     if axis is None or epsilon is None or "outside" in match:
@@ -111,12 +127,24 @@ RECOGNISERS = (
         _layer_norm_params,
         ("x", "scale", "shift"),
         through_casts=True,
+        also=("mean", "variance"),
     ),
     PatternRecogniser(
         "rms_norm",
-        _normalised(_X, spread(average(square(_X), "n"))),
+        _normalised(_X, spread(average(square(_X), "n").named("variance"))),
         _rms_norm_params,
         ("x", "scale"),
         through_casts=True,
+        also=("variance",),
     ),
+)
+
+#: No composite, which would make one array: others read its statistics, too.
+WITH_STATISTICS = PatternRecogniser(
+    "batch_norm_with_statistics",
+    _layer_norm(),
+    _batch_norm_params,
+    ("x", "scale", "shift"),
+    through_casts=True,
+    also=("mean", "variance"),
 )
