@@ -15,9 +15,6 @@ from .call import Call, Operand
 from .memory import Groups, Memory, dtype_name
 from .views import View
 
-#: Largest epsilon outside the root that is taken for one inside it.
-_LARGEST_OUTSIDE_EPSILON = 1e-4
-
 
 def plan_softmax(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsupported:
     """The call for a ``softmax`` or ``log_softmax``: the axes before and after its own are one dimension each."""
@@ -43,8 +40,7 @@ def plan_layer_norm(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call
     """The call for a ``layer_norm``.
 
     The library divides by sqrt(variance + epsilon) with the biased variance. An unbiased one is a factor on the scale
-    and on epsilon. An epsilon outside the root, s + e, becomes sqrt(s^2 + e^2): equal where s = 0 (there x - mean is 0
-    too), a relative difference below e / s elsewhere, so that it is only done for small e.
+    and on epsilon.
     """
     axes = _axes(node)
     affine = _affine(node, 1)
@@ -59,10 +55,12 @@ def plan_layer_norm(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call
         return Unsupported(f"scale and shift of {size} elements are needed, got {node.inputs[1:]}")
     epsilon, unbiased, outside = (node.params.get(k, d) for k, d in _LAYER_NORM_DEFAULTS)
     epsilon = float(epsilon)
-    if (unbiased and size < 2) or (outside and epsilon > _LARGEST_OUTSIDE_EPSILON):
-        return Unsupported(f"layer norm of {size} elements, unbiased: {unbiased}, epsilon outside the root: {epsilon}")
+    if outside and epsilon:
+        return Unsupported(f"oneDNN adds epsilon to the variance, not to its root, got {epsilon} outside of it")
+    if unbiased and size < 2:
+        return Unsupported(f"an unbiased variance needs two elements, got {size}")
     ratio = (size - 1) / size if unbiased else 1.0
-    inside = (epsilon**2 if outside else epsilon) * ratio
+    inside = epsilon * ratio
     others = tuple(a for a in range(ndim) if a not in axes)
     scale, shift = affine
     flags = [name for name, on in (("scale", scale is not None or unbiased), ("shift", shift is not None)) if on]
