@@ -118,7 +118,9 @@ def problems(draw):
 def test_results_are_jax_s(problem):
     fun, x, w, names = problem
     _, found = proposals(fun, normal(*x), normal(*w))
-    assert len([p for p in found if p.refused is None]) == 1 + len(names.split())
+    count, every = len([p for p in found if p.refused is None]), 1 + len(names.split())
+    # Of one number is not to be seen along which axis another goes.
+    assert count == every or jax.eval_shape(fun, normal(*x), normal(*w)).size == 1 <= count
     check(longest(fun, normal(*x), normal(*w)))
 
 
