@@ -129,6 +129,15 @@ def test_sums_of_products_that_cancel_may_differ_by_what_is_lost():
     assert judged(lambda x, w: (jnp.cos(x @ w),), [jnp.cos(x @ w + 0.01)], x[:, 2:], w[2:]) is not None
 
 
+def test_a_kernel_may_lose_what_is_about_the_smallest_normal_number():
+    def fun(x):
+        return (jnp.where(jax.nn.silu(x) == 0, 1.0, jnp.nan),)
+
+    x = jnp.array([-86.95, -50.0])
+    assert judged(fun, [jnp.array([1.0, jnp.nan])], x) is None
+    assert judged(fun, [jnp.array([1.0, 1.0])], x) is not None
+
+
 def test_what_is_in_a_checkpoint_is_off_too():
     x = jnp.full(4, 2e4)
     assert judged(lambda x: (jax.checkpoint(lambda x: jnp.cos(x / 3))(x),), [jnp.cos(x / 3 + 0.002)], x) is None
