@@ -16,9 +16,11 @@ def _padding(b: Builder, sizes: list[int]) -> object:
         return "VALID"
     if draw < 0.55:
         return "SAME_LOWER"
-    if b.chance(0.15):  # of no axis on one side, with zeros on the other: there XLA reads what is beside its operand
+    # Nothing cut off on one side of an axis with zeros on the other: there XLA reads what is beside its operand.
+    if b.chance(0.15):
         return tuple((-b.rng.randint(0, 1), -b.rng.randint(0, 1)) for _ in sizes)
-    return tuple((b.rng.randint(0, max(1, n // 2 + 1)), b.rng.randint(0, max(1, n // 2 + 1))) for n in sizes)
+    most = [min(n - 1, n // 2 + 1) for n in sizes]  # so that a gradient's padding is like that, too
+    return tuple((b.rng.randint(0, n), b.rng.randint(0, n)) for n in most)
 
 
 def _numbers(b: Builder, spatial: str) -> tuple[str, str, str]:
