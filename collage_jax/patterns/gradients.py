@@ -7,7 +7,7 @@ case, it is given: the forward pass then makes them beside its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -78,13 +78,22 @@ Wholes: TypeAlias = tuple[Gradient] | tuple[Gradient, Whole]
 
 def _wholes(graph: Graph, numbering: Numbering, found: Found) -> Wholes | None:
     """The gradient of ``found``, with ``found`` itself where it gives out its statistics; None if there is none."""
-    for written, instead in ((found, _without_maxima), (found, _as_it_is), (converted_twice(found), _as_it_is)):
-        derived = None if written is None else gradient_of(written, _BY.get(found.op), instead)
-        for cotangent, results in () if derived is None else places(graph, numbering, derived, found.inputs):
+    for written, instead in _ways(found):
+        derived = gradient_of(written, _BY.get(found.op), instead)
+        for cotangent, results in places(graph, numbering, derived, found.inputs):
             wholes = _named(graph, found, cotangent, results)
             if wholes is not None:
                 return wholes
     return None
+
+
+def _ways(found: Found) -> Iterator[tuple[Found, Callable[[Node], Callable[..., Any] | None]]]:
+    """How the program may have been written that ``found`` is of, with what was differentiated in its stead."""
+    if any(node.op == "reduce_max" for node in found.nodes):
+        yield found, _without_maxima
+    yield found, _as_it_is
+    if (twice := converted_twice(found)) is not None:
+        yield twice, _as_it_is
 
 
 def _named(graph: Graph, found: Found, cotangent: Value, results: tuple[Value, ...]) -> Wholes | None:

@@ -9,15 +9,13 @@ from ...graph.ir import Constant, Node
 from ..base import Unsupported
 from ..channel_affine import factor_and_offset
 from .fusion import LAST, Fusion, Step
-from .tensors import Kind, Operand, Tensor, strides_of, type_name
-
-_TYPES = ("FLOAT", "HALF", "BFLOAT16")
+from .tensors import UP_TO_SINGLE, Kind, Operand, Tensor, strides_of, type_name
 
 
 def plan(node: Node) -> Fusion | Unsupported:
     """``node`` alone."""
     x, name = node.inputs[0], type_name(node.out.dtype)
-    if isinstance(x, Constant) or name not in _TYPES or x.dtype != node.out.dtype:
+    if isinstance(x, Constant) or name not in UP_TO_SINGLE or x.dtype != node.out.dtype:
         return Unsupported(f"float32, float16 or bfloat16 is needed, got {x.dtype} giving {node.out.dtype}")
     if int(node.params["axis"]) != x.ndim - 1 or 0 in x.shape:
         return Unsupported(f"the channels must come last, got axis {node.params['axis']} of {x.shape}")

@@ -14,10 +14,9 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ...graph.wholes import Gradient, Whole
 from ..base import Unsupported
+from .norms import by_inputs
 from .stages import Operation, Output, Stages
-from .tensors import Operand, Tensor, strides_of, type_name
-
-_TYPES = ("FLOAT", "HALF", "BFLOAT16")
+from .tensors import UP_TO_SINGLE, Operand, Tensor, strides_of, type_name
 
 
 def forward_plans(graph: Graph, whole: Whole, region: Region, inside: Inside) -> Iterator[Stages | Unsupported]:
@@ -38,10 +37,10 @@ def gradient_plans(graph: Graph, gradient: Whole, region: Region, inside: Inside
 
 def _refusal(x: Value, like_x: Sequence[Value], vectors: Sequence[Value]) -> Unsupported | None:
     """Why cuDNN has no such norm of ``x``: ``like_x`` must be of its dtype, ``vectors`` as long as its last axis."""
-    if isinstance(x, Constant) or type_name(x.dtype) not in _TYPES or any(v.dtype != x.dtype for v in like_x):
+    if isinstance(x, Constant) or type_name(x.dtype) not in UP_TO_SINGLE or any(v.dtype != x.dtype for v in like_x):
         dtypes = ", ".join(sorted({str(v.dtype) for v in (x, *like_x)}))
         return Unsupported(f"cuDNN's batch norm takes float32, float16 or bfloat16 and gives the same, got {dtypes}")
-    if any(isinstance(v, Constant) or type_name(v.dtype) not in _TYPES or v.size != x.shape[-1] for v in vectors):
+    if any(isinstance(v, Constant) or type_name(v.dtype) not in UP_TO_SINGLE or v.size != x.shape[-1] for v in vectors):
         return Unsupported(f"scale, shift and statistics must be vectors of {x.shape[-1]} floating-point numbers")
     return Unsupported(f"rows of numbers are needed, got {x.shape}") if 0 in x.shape else None
 
@@ -49,10 +48,9 @@ def _refusal(x: Value, like_x: Sequence[Value], vectors: Sequence[Value]) -> Uns
 def _tensors(x: Value) -> tuple[Tensor, Tensor]:
     """``x`` as cuDNN sees it, channels last in memory, and one number for each channel."""
     dims = (x.shape[0], x.shape[3], *x.shape[1:3]) if x.ndim == 4 else (prod(x.shape[:-1]), x.shape[-1], 1, 1)
+    images = Tensor(dims, strides_of(dims, "last"), type_name(x.dtype) or "")
     row = (1, x.shape[-1], 1, 1)
-    return Tensor(dims, strides_of(dims, "last"), type_name(x.dtype) or ""), Tensor(
-        row, strides_of(row, "last"), "FLOAT"
-    )
+    return images, Tensor(row, strides_of(row, "last"), "FLOAT")
 
 
 def _vector(tensor: Tensor, value: Value | None, neutral: float) -> Operand:
@@ -107,7 +105,6 @@ def _backward(gradient: Gradient, region: Region) -> Stages:
     }
     made = {"dx": images, "dscale": row, "dbias": row}
     norm = Operation("batchnorm_backward", {name: name for name in given}, {name: name for name in made})
-    names = ("dx", *(("dscale",) if params["scale"] else ()), *(("dbias",) if params["shift"] else ()))
-    results = {name: _given_out(v) for name, v in zip(names[1:], gradient.results[1:], strict=True) if v is not None}
-    results = {"dx": Output(gradient.made[0], x.shape), **results}
+    outputs = (Output(gradient.made[0], x.shape), *(v and _given_out(v) for v in gradient.results[1:]))
+    results = {name: output for name, output in zip(by_inputs(params), outputs, strict=True) if output is not None}
     return Stages(region.nodes, gradient.title, given, made, ((norm,),), results)

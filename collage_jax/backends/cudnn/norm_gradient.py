@@ -10,7 +10,7 @@ from ...graph.origins import Inside
 from ...graph.region import Region
 from ...graph.wholes import Gradient
 from ..base import Unsupported
-from .norms import refusal, vector
+from .norms import by_inputs, refusal, vector
 from .stages import Operation, Output, Stages
 from .tensors import Operand, Tensor, strides_of, type_name
 
@@ -52,6 +52,5 @@ def _stages(gradient: Gradient, region: Region) -> Stages:
         {"dy": "dy", "x": "x", "scale": "scale", **statistics},
         {"dx": "dx", "dscale": "dscale", **by_offset},
     )
-    names = ("dx", *(("dscale",) if params["scale"] else ()), *(("dbias",) if params.get("shift") else ()))
-    results = {n: Output(v, v.shape) for n, v in zip(names, gradient.made, strict=True)}
-    return Stages(region.nodes, f"{gradient.op}_gradient", given, made, ((forward,), (backward,)), results)
+    results = {n: Output(v, v.shape) for n, v in zip(by_inputs(params), gradient.made, strict=True)}
+    return Stages(region.nodes, gradient.title, given, made, ((forward,), (backward,)), results)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ...graph.ir import Constant, Node, Value
 from ..base import Unsupported
 from .fusion import Fusion, Step
-from .tensors import Operand, Tensor, strides_of, type_name
+from .tensors import UP_TO_SINGLE, Operand, Tensor, strides_of, type_name
 
 
 def plan(node: Node) -> Fusion | Unsupported:
@@ -48,7 +48,7 @@ def plan(node: Node) -> Fusion | Unsupported:
 
 def refusal(x: Value, others: Sequence[Value], params: Mapping[str, Any]) -> Unsupported | None:
     """Why cuDNN has no norm of ``x`` with ``params``, ``others`` being all other arrays that it reads or makes."""
-    if any(isinstance(v, Constant) for v in (x, *others)) or type_name(x.dtype) not in ("FLOAT", "HALF", "BFLOAT16"):
+    if any(isinstance(v, Constant) for v in (x, *others)) or type_name(x.dtype) not in UP_TO_SINGLE:
         return Unsupported(f"cuDNN's norms take float32, float16 and bfloat16, got {x.dtype}")
     if any(v.dtype != x.dtype for v in others):
         return Unsupported(f"one type is needed, got {x.dtype} and {', '.join(sorted({str(v.dtype) for v in others}))}")
@@ -59,6 +59,11 @@ def refusal(x: Value, others: Sequence[Value], params: Mapping[str, Any]) -> Uns
     if 0 in x.shape or x.ndim < 2 or (params.get("unbiased") and x.shape[-1] < 2):
         return Unsupported(f"rows of numbers are needed, got {x.shape}")
     return None
+
+
+def by_inputs(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """cuDNN's names of the gradients by the inputs of a norm with ``params``."""
+    return ("dx", *(("dscale",) if params["scale"] else ()), *(("dbias",) if params.get("shift") else ()))
 
 
 def vector(columns: int, name: str, value: Value | None, factor: float, neutral: float) -> Operand:

@@ -7,7 +7,7 @@ from typing import Any
 from ...graph.ir import Constant, Node
 from ..base import Unsupported
 from .fusion import Fusion, Step
-from .tensors import Tensor, arranged, kind_of, strides_of, type_name, widened
+from .tensors import UP_TO_SINGLE, Tensor, arranged, kind_of, strides_of, type_name, widened
 
 _MODES = {"max_pool": ("MAXPOOL", "NEG_INF_PAD"), "avg_pool": ("AVGPOOL_INCLUDE_PADDING", "ZERO_PAD")}
 
@@ -15,7 +15,7 @@ _MODES = {"max_pool": ("MAXPOOL", "NEG_INF_PAD"), "avg_pool": ("AVGPOOL_INCLUDE_
 def plan(node: Node) -> Fusion | Unsupported:
     """``node`` alone."""
     x = node.inputs[0]
-    if isinstance(x, Constant) or type_name(x.dtype) not in ("FLOAT", "HALF", "BFLOAT16") or x.dtype != node.out.dtype:
+    if isinstance(x, Constant) or type_name(x.dtype) not in UP_TO_SINGLE or x.dtype != node.out.dtype:
         return Unsupported(
             f"cuDNN's pooling takes float32, float16 and bfloat16, got {x.dtype} giving {node.out.dtype}"
         )

@@ -16,6 +16,9 @@ Kind = Literal["last", "first"]
 
 _TYPES = {"float32": "FLOAT", "float16": "HALF", "bfloat16": "BFLOAT16", "float64": "DOUBLE", "bool": "BOOLEAN"}
 
+#: What norms and poolings take.
+UP_TO_SINGLE = ("FLOAT", "HALF", "BFLOAT16")
+
 #: cuDNN's convolutions have at least two spatial dimensions.
 _FEWEST = 4
 

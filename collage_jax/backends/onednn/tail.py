@@ -196,9 +196,8 @@ def _normalized(call: Call, node: Node) -> Call | None:
     dim = call.groups.index((axis,))
     channels = call.dst.dims[dim]
     dims = tuple(channels if d == dim else 1 for d in range(len(call.dst.dims)))
-    if any(v.size != channels or dtype_name(v.dtype) is None for v in node.inputs[1:]) or not _is_read_right(
-        call, dims
-    ):
+    are_vectors = all(v.size == channels and dtype_name(v.dtype) is not None for v in node.inputs[1:])
+    if not are_vectors or not _is_read_right(call, dims):
         return None
     order = sorted(range(len(dims)), key=lambda d: -call.dst.strides[d])
     memory = Memory("f32", dims, fill_strides(dims, [None] * len(dims), order))

@@ -120,10 +120,12 @@ def _rms_norm_params(match: Match) -> Params | None:
     return {"axis": axis, "epsilon": epsilon, "scale": "scale" in match}
 
 
+_CENTRED = _layer_norm()
+
 RECOGNISERS = (
     PatternRecogniser(
         "layer_norm",
-        _layer_norm(),
+        _CENTRED,
         _layer_norm_params,
         ("x", "scale", "shift"),
         through_casts=True,
@@ -142,7 +144,7 @@ RECOGNISERS = (
 #: No composite, which would make one array: others read its statistics, too.
 WITH_STATISTICS = PatternRecogniser(
     "batch_norm_with_statistics",
-    _layer_norm(),
+    _CENTRED,
     _batch_norm_params,
     ("x", "scale", "shift"),
     through_casts=True,

@@ -1,0 +1,223 @@
+"""A program run with all that its operations may be off by: what the fuzzer's judge compares with.
+
+Stochastic arithmetic: see ``judging``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial, reduce
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .. import _compat
+from ..graph.evaluate import Env, read, run_node
+from ..graph.fold import AFFINE
+from ..graph.ir import Graph, Node, Value
+from ..graph.trace import trace_jaxpr
+from ..measure.compare import reduction_length
+
+#: Units in the last place by which an operation may be off, for each element and, in sums, of the largest.
+UNITS = 8.0
+
+
+class Noise:
+    """What is added to each result, other numbers for each of them.
+
+    Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
+    (the user guide says who): what such a weight would add to is without it in every other sample, or 0 if it meets
+    something else too, and NaN in the rest. XLA makes one convolution of the groups of a batch, in which each weight
+    meets zeros in place of the other groups.
+    """
+
+    def __init__(self, seed: int, by_reader: bool = False) -> None:
+        self.by_reader = by_reader
+        self._rng = np.random.default_rng(seed)
+        self._signs: dict[Value, np.ndarray] = {}
+        self._drops = seed % 2 == 0
+
+    def _unit(self, dtype: Any) -> float:
+        return UNITS * float(jnp.finfo(dtype).eps)
+
+    @property
+    def _lost(self) -> float:
+        """In place of what some multiply by a number that is not finite, and others do not."""
+        return 0.0 if self._drops else float("nan")
+
+    def on_convolution(self, node: Node, image: Any, weights: Any, result: Any) -> Any:
+        if not jnp.issubdtype(result.dtype, jnp.floating):
+            return result
+        bad = 1 - lax.is_finite(weights).astype("float32")
+        params = {**node.params, "preferred_element_type": None}
+        (hits,) = _compat.bind(node.eqn, params, [jnp.ones(image.shape, "float32"), bad])
+        numbers = node.params["dimension_numbers"]
+        place = numbers.rhs_spec[0]
+        total = jnp.sum(bad, axis=tuple(i for i in range(bad.ndim) if i != place))
+        meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
+        if node.params["batch_group_count"] > 1:
+            meets_padding |= jnp.any(bad > 0)
+        if not self._drops:
+            return jnp.where(meets_padding, self._lost, result).astype(result.dtype)
+        (without,) = _compat.bind(node.eqn, dict(node.params), [image, jnp.where(bad > 0, 0, weights)])
+        return jnp.where(meets_padding, jnp.where(hits < 0.5, without, self._lost), result).astype(result.dtype)
+
+    def on_products(self, node: Node, operands: Sequence[Any], result: Any) -> Any:
+        """``result``, sums of products of ``operands``, off by a share of what the products add up to without signs.
+
+        (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. 2002, section 3.1.)
+        """
+        if not jnp.issubdtype(result.dtype, jnp.floating) or not result.size:
+            return result
+        sizes = [jnp.where(lax.is_finite(a), lax.abs(a), 0).astype(a.dtype) for a in operands]
+        (total,) = _compat.bind(node.eqn, dict(node.params), sizes)
+        moves = (self._unit(result.dtype) * self._drawn_signs(result)).astype(total.dtype)
+        return result + jnp.where(lax.is_finite(total), moves * total, 0).astype(result.dtype)
+
+    def on_scaled(self, node: Node, factor: Any, result: Any) -> Any:
+        """``result``, a convolution's times or over ``factor``, which may be put into its weights beforehand.
+
+        There it may meet zeros that it does not meet behind.
+        """
+        bad = lax.eq(factor, lax.full_like(factor, 0)) if node.op == "div" else ~lax.is_finite(factor)
+        return jnp.where(jnp.broadcast_to(bad, result.shape), self._lost, result)
+
+    def picks(self) -> bool:
+        """Whether a reader computes a value anew."""
+        return bool(self._rng.integers(2))
+
+    def on_sum(self, result: Any, operands: Sequence[Any]) -> Any:
+        """``result``, the sum of ``operands``, as another reader may round it."""
+        sizes = [lax.abs(a) for a in jnp.broadcast_arrays(result, *operands)]
+        finite = [jnp.where(lax.is_finite(a), a, 0) for a in sizes]
+        moves = (self._unit(result.dtype) * self._drawn_signs(result)).astype(finite[0].dtype)
+        return result + (moves * reduce(jnp.maximum, finite)).astype(result.dtype)
+
+    def _drawn_signs(self, array: Any) -> np.ndarray:
+        return self._rng.choice(np.array([-1.0, 1.0]), array.shape).astype(array.real.dtype)
+
+    def on(self, node: Node, value: Value, array: Any) -> Any:
+        """``array``, which ``node`` made for ``value``; moved by the same if it is made again."""
+        dtype = array.dtype
+        if not jnp.issubdtype(dtype, jnp.inexact) or node.op in EXACT or not array.size:
+            return array
+        if value not in self._signs:
+            self._signs[value] = self._drawn_signs(array)
+        sign = self._signs[value]
+        unit = self._unit(dtype)
+        length = max((reduction_length(p) for p in node.primitives), default=1)
+        moved = lax.mul(array, (1 + unit * sign).astype(dtype))
+        if length > 1:
+            size = lax.abs(array)
+            finite = lax.select(lax.is_finite(size), size, lax.full_like(size, 0))
+            largest = lax.reduce_max(finite, tuple(range(finite.ndim)))
+            spread = lax.broadcast(lax.mul(largest, np.asarray(unit * length**0.5, largest.dtype)), array.shape)
+            moved = lax.add(moved, lax.convert_element_type(lax.mul(spread, sign), dtype))
+        if node.op == "erfc":  # of which kernels make 1 - erf
+            moved = lax.add(moved, (unit * sign).astype(dtype))
+        if self._drops:  # what is about the smallest normal number, a kernel may lose
+            moved = lax.select(lax.abs(moved) < 128 * float(jnp.finfo(dtype).tiny), lax.full_like(moved, 0), moved)
+        return moved
+
+
+#: What no kernel gets wrong by rounding: moves of data, and what picks some of its operands.
+EXACT = frozenset({
+    "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "slice", "pad", "concatenate", "rev",
+    "copy", "neg", "abs", "sign", "max", "min", "clamp", "select_n", "floor", "ceil", "round", "reduce_max",
+    "reduce_min", "iota", "sort", "top_k", "gather", "dynamic_slice", "dynamic_update_slice", "stop_gradient",
+    "real", "imag", "split", "stack", "unstack", "tile", "reduce_window_max", "reduce_window_min", "cummax",
+    "cummin", "copy_p", "bitcast_convert_type",
+})  # fmt: skip
+
+
+#: What XLA computes anew for a reader: moves of data, and of what is computed the cheap.
+_MOVES = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "neg"})
+_SUMS = frozenset({"add", "sub", "add_any"})
+_PRODUCTS = frozenset({"mul", "square", "integer_pow"})
+_CHEAP = _MOVES | _SUMS | _PRODUCTS | {
+    "max", "min", "clamp", "abs", "sign", "select_n", "convert_element_type", "eq", "ne", "ge", "gt", "le", "lt",
+    "and", "or", "not",
+}  # fmt: skip
+
+
+def _adds_product(graph: Graph, node: Node) -> bool:
+    """True if ``node`` is a sum that a processor may compute together with a product, rounding once."""
+    return (
+        node.op in _SUMS
+        and jnp.issubdtype(node.out.dtype, jnp.inexact)
+        and any(_is_product(graph, value) for value in node.inputs)
+    )
+
+
+def _is_product(graph: Graph, value: Value) -> bool:
+    maker = graph.producer.get(value)
+    while maker is not None and maker.op in _MOVES:
+        maker = graph.producer.get(maker.inputs[0])
+    return maker is not None and maker.op in _PRODUCTS
+
+
+def _anew(graph: Graph, node: Node, env: Env, others: Env, noise: Noise) -> Env:
+    """What ``node`` makes for another reader, from what its operands are there; nothing if that is the same."""
+    adds = _adds_product(graph, node)
+    if node.op not in _CHEAP or not (adds or any(v in others for v in node.inputs)):
+        return {}
+    own = {**env, **{v: others[v] for v in node.inputs if v in others}}
+    run_node(node, own)
+    array = noise.on(node, node.out, own[node.out])
+    return {node.out: noise.on_sum(array, [read(own, v) for v in node.inputs]) if adds else array}
+
+
+def _move_products(node: Node, env: Env, of_convolutions: set[Value], noise: Noise) -> None:
+    """Put what else ``node`` may make into ``env`` if it is sums of products, or scales those of a convolution."""
+    operands = [read(env, v) for v in node.inputs]
+    if node.op in ("conv_general_dilated", "dot_general"):
+        env[node.out] = noise.on_products(node, operands, env[node.out])
+    if node.op == "conv_general_dilated":
+        env[node.out] = noise.on_convolution(node, *operands, env[node.out])
+        of_convolutions.add(node.out)
+    if node.op in AFFINE and not of_convolutions.isdisjoint(node.inputs):
+        of_convolutions.add(node.out)
+        factors = [v for v in node.inputs if v not in of_convolutions]
+        if node.op in ("mul", "div") and factors:
+            env[node.out] = noise.on_scaled(node, read(env, factors[0]), env[node.out])
+
+
+def evaluated(graph: Graph, arrays: Sequence[Any], noise: Noise) -> list[Any]:
+    """The outputs of ``graph`` at ``arrays``, with what ``noise`` does to all that it computes on the way."""
+    env: Env = dict(zip(graph.inputs, arrays, strict=True))
+    env.update(graph.constants)
+    others: Env = {}  # what may be another array for another reader
+    of_convolutions: set[Value] = set()  # and of what has been added to them, or multiplied
+    for node in graph.nodes:
+        if node.op == "remat2":  # whose body is no graph of control flow
+            body = trace_jaxpr(node.params["jaxpr"])
+            env.update(zip(node.outputs, evaluated(body, [read(env, v) for v in node.inputs], noise), strict=True))
+            continue
+        params = _noisy_bodies(node, noise) if node.subgraphs else None
+        if noise.by_reader:
+            others.update(_anew(graph, node, env, others, noise))
+        picked = [] if node.op in _CHEAP else [v for v in dict.fromkeys(node.inputs) if v in others and noise.picks()]
+        seen = {**env, **{v: others[v] for v in picked}}
+        run_node(node, seen, params)
+        env.update((v, seen[v]) for v in node.outputs)
+        _move_products(node, env, of_convolutions, noise)
+        if not node.barrier:
+            env.update((v, noise.on(node, v, env[v])) for v in node.outputs)
+    return [read(env, v) for v in graph.outputs]
+
+
+def _noisy_bodies(node: Node, noise: Noise) -> dict[str, Any]:
+    """The parameters of control flow with bodies whose operations are off too; the same on each trip."""
+    params = dict(node.params)
+    for name, bodies in node.subgraphs.items():
+        made = [
+            _compat.make_closed_jaxpr(partial(_flat, body, noise), [v.aval for v in body.inputs]) for body in bodies
+        ]
+        params[name] = tuple(made) if isinstance(params[name], (tuple, list)) else made[0]
+    return params
+
+
+def _flat(graph: Graph, noise: Noise, *arrays: Any) -> list[Any]:
+    return evaluated(graph, arrays, noise)
