@@ -17,6 +17,7 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import numpy as np
+from batch_norms import flax_batch_norm
 
 from collage_jax import target
 from collage_jax.backends import cudnn
@@ -180,12 +181,8 @@ def batch_norm_gradient(draw, dtype):
         return None
 
     def norm(x, scale, shift):
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        pixels = tuple(range(x.ndim - 1))
-        mean = wide.mean(pixels)
-        variance = jnp.maximum(0.0, jax.lax.square(wide).mean(pixels) - jax.lax.square(mean))
-        y = (x - mean) * (jax.lax.rsqrt(variance + 1e-3) * scale) + shift
-        return y.astype(x.dtype), (mean, variance)
+        y, *statistics = flax_batch_norm(x, scale, shift)
+        return y, statistics
 
     def step(x, scale, shift, dy):
         y, pull_back, statistics = jax.vjp(norm, x, scale, shift, has_aux=True)

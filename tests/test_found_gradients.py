@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batch_norms import flax_batch_norm
 from jax import lax
 
 from collage_jax.graph.evaluate import evaluate
@@ -163,15 +164,6 @@ def test_what_is_no_gradient_of_attention_is_left_alone():
         graph = trace_function(function, *args)
         assert not with_gradients(graph).wholes
     assert not with_gradients(trace_function(step_of(own), *arrays(2, 8, 2, 16, dtype=jnp.float32))).wholes
-
-
-def flax_batch_norm(x, scale, shift):
-    """As Flax writes it: x converted for the statistics, and once more where the mean is subtracted."""
-    pixels = tuple(range(x.ndim - 1))
-    wide = x.astype(jnp.float32)
-    mean, square = wide.mean(pixels), lax.square(wide).mean(pixels)
-    variance = jnp.maximum(0.0, square - lax.square(mean))
-    return ((x - mean) * (lax.rsqrt(variance + 1e-5) * scale) + shift).astype(x.dtype), mean, variance
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

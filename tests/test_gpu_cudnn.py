@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batch_norms import flax_batch_norm
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -328,15 +329,6 @@ def test_the_gradient_of_a_norm(norm, rounded):
     for device in ("sm_80", "sm_90"):
         with target.aiming_at(known(device)):
             assert refusal(cudnn.BACKEND, gradient) is None
-
-
-def flax_batch_norm(x, scale, shift):
-    """As Flax writes it: x converted for the statistics, and once more where the mean is subtracted."""
-    pixels = tuple(range(x.ndim - 1))
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean, square = wide.mean(pixels), jax.lax.square(wide).mean(pixels)
-    variance = jnp.maximum(0.0, square - jax.lax.square(mean))
-    return ((x - mean) * (jax.lax.rsqrt(variance + 1e-2) * scale) + shift).astype(x.dtype), mean, variance
 
 
 def batch_norm_by_hand(x, scale, shift):
