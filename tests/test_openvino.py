@@ -104,6 +104,43 @@ def test_convolutions_are_jax_s(drawn):
 
 
 @given(st.data())
+def test_convolutions_in_groups_keep_a_factor_from_what_they_share_weights_with(data):
+    """OpenVINO moves factors into weights in place, and makes one of equal reshapes."""
+    groups, inside, outside = (
+        data.draw(st.sampled_from([2, 4])),
+        data.draw(st.integers(1, 2)),
+        data.draw(st.integers(1, 2)),
+    )
+    size, order = data.draw(st.sampled_from([1, 3])), data.draw(st.permutations("OIHW"))
+    sizes = dict(zip("OIHW", (groups * outside, inside, size, size), strict=True))
+    factors = data.draw(st.lists(st.sampled_from([-1.0, 1.0, 2.0]), min_size=2, max_size=4))
+    options = {
+        "dimension_numbers": ("NCHW", "".join(order), data.draw(st.sampled_from(["NCHW", "NHWC"]))),
+        "feature_group_count": groups,
+    }
+
+    def several(w, *images):
+        scaled = zip(images, factors, strict=True)
+        results = [lax.conv_general_dilated(x, w, (1, 1), "SAME", **options) * factor for x, factor in scaled]
+        shape = [groups, outside, *(sizes[axis] for axis in order if axis != "O")]
+        return (*results, jnp.exp(w.reshape(shape))) if order[0] == "O" else results
+
+    images = [normal(1, groups * inside, 3, 2, seed=i) for i in range(len(factors))]
+    check(several, normal(*(sizes[axis] for axis in order)), *images)
+
+
+def test_weights_in_groups_that_a_model_would_scale_for_others_are_refused():
+    def convolved(x, w):
+        return lax.conv_general_dilated(x, w, (1, 1), "SAME", feature_group_count=2)
+
+    x, w = normal(1, 4, 3, 3), normal(4, 2)
+    graph = trace_function(lambda x, w: -convolved(x, w.reshape(4, 2, 1, 1)), x, w)
+    assert "reshaped" in BACKEND.supports(Region.of(graph, graph.nodes)).reason
+    graph = trace_function(lambda x, w: [convolved(x + i, w) * i for i in range(9)], x, normal(4, 2, 1, 1))
+    assert "share" in BACKEND.supports(Region.of(graph, graph.nodes)).reason
+
+
+@given(st.data())
 def test_products_are_jax_s(data):
     batch = data.draw(st.integers(0, 2))
     shared, left, right = (

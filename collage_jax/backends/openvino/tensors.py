@@ -6,6 +6,7 @@ something needs that. So between convolutions nothing is transposed, and what is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,10 +33,14 @@ class Tensor:
 
 
 class Model:
-    """What operations are made with: ``ops`` is one of OpenVINO's operation sets."""
+    """What operations are made with: ``ops`` is one of OpenVINO's operation sets.
+
+    ``spelled`` counts the reshapes into groups, by what is reshaped and its new sizes.
+    """
 
     def __init__(self, ops: Any) -> None:
         self.ops = ops
+        self.spelled: Counter[tuple[str | int, ...]] = Counter()
 
     def constant(self, value: Any, dtype: Any = np.float32) -> Any:
         """A constant of numbers written in the program."""

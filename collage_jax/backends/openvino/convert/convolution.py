@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from ....graph.ir import Node
 from ..tensors import Model, Refused, Tensor, shape_of
@@ -42,10 +45,32 @@ def _convolution(model: Model, node: Node, inputs: Sequence[Tensor]) -> list[Ten
     if groups == 1:
         made = model.node("convolution", image, kernel, *attributes)
     else:
-        outputs, inside, *window = shape_of(kernel)
-        parted = model.reshaped(kernel, [groups, outputs // groups, inside, *window])
+        parted = _parted(model, kernel, groups)
         made = model.node("group_convolution", image, parted, *attributes)
     return [Tensor(made, tuple(numbers.out_spec))]
+
+
+def _parted(model: Model, kernel: Any, groups: int) -> Any:
+    """``kernel`` with a dimension for its ``groups``, by a reshape that stays a node of its own.
+
+    OpenVINO 2026.4 moves a factor behind a convolution in groups into the reshape of its weights, in place, and has
+    made one of equal reshapes and of reshapes in a row before: whatever else reads that is scaled, too. So each
+    reshape is spelled in its own way, and none follows another.
+    """
+    source = kernel
+    while source.get_node().get_type_name() == "Transpose":
+        source = source.get_node().input_value(0)
+    if source.get_node().get_type_name() in ("Reshape", "Squeeze", "Unsqueeze"):
+        raise Refused("weights of a convolution in groups are reshaped in the model")
+    outputs, inside, *window = shape_of(kernel)
+    shape = [groups, outputs // groups, inside, *window]
+    key = (source.get_node().get_friendly_name(), source.get_index(), *shape)
+    spelled = model.spelled[key]
+    if spelled == len(shape):
+        raise Refused(f"at most {spelled} convolutions in groups share weights")
+    model.spelled[key] += 1
+    shape[spelled] = -1  # what is left of the elements
+    return model.node("reshape", kernel, model.constant(shape, np.int32), special_zero=False)
 
 
 CONVERTERS = {"conv_general_dilated": _convolution}
