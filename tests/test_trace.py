@@ -45,6 +45,33 @@ def test_custom_jvp_and_custom_vjp_are_inlined():
     assert ops(graph) == ["add", "add", "add"]
 
 
+def test_the_body_of_a_checkpoint_is_inlined():
+    assert ops(assert_graph_computes(lambda x: jax.checkpoint(lambda y: jnp.cos(jnp.sin(y)))(x), X)) == ["sin", "cos"]
+
+
+@pytest.mark.parametrize("prevent_cse", [True, False])
+def test_what_a_checkpoint_computes_again_waits_for_the_backward_pass(prevent_cse):
+    def fun(x):
+        return jnp.sum(jax.checkpoint(lambda y: jnp.sin(jnp.sin(y)), prevent_cse=prevent_cse)(x))
+
+    graph = assert_graph_computes(jax.value_and_grad(fun), X)
+    assert ops(graph).count("sin") == (3 if prevent_cse else 2)  # those of the forward pass, and what cos is of, anew
+    if prevent_cse:
+        (barrier,) = (node for node in graph.nodes if node.op == "optimization_barrier")
+        assert all(
+            barrier.outputs[0] in node.inputs for node in graph.nodes[graph.position[barrier] :] if node.op == "sin"
+        )
+
+
+def test_some_operands_of_a_checkpoint_may_be_shared():
+    def fun(x, y):
+        return jnp.sum(jax.checkpoint(lambda x, y: jnp.sin(x * jnp.sin(y)), prevent_cse=(True, False))(x, y))
+
+    graph = assert_graph_computes(jax.value_and_grad(fun), X, X + 1)
+    (barrier,) = (node for node in graph.nodes if node.op == "optimization_barrier")
+    assert graph.inputs[0] in barrier.inputs and graph.inputs[1] not in barrier.inputs
+
+
 def test_relu_is_one_max_with_zero():
     graph = assert_graph_computes(jax.nn.relu, X)
     assert ops(graph) == ["max"]

@@ -17,7 +17,6 @@ from .. import _compat
 from ..graph.evaluate import Env, read, run_node
 from ..graph.fold import AFFINE
 from ..graph.ir import Graph, Node, Value
-from ..graph.trace import trace_jaxpr
 from ..measure.compare import reduction_length
 
 #: Units in the last place by which an operation may be off, for each element and, in sums, of the largest.
@@ -192,10 +191,6 @@ def evaluated(graph: Graph, arrays: Sequence[Any], noise: Noise) -> list[Any]:
     others: Env = {}  # what may be another array for another reader
     of_convolutions: set[Value] = set()  # and of what has been added to them, or multiplied
     for node in graph.nodes:
-        if node.op == "remat2":  # whose body is no graph of control flow
-            body = trace_jaxpr(node.params["jaxpr"])
-            env.update(zip(node.outputs, evaluated(body, [read(env, v) for v in node.inputs], noise), strict=True))
-            continue
         params = _noisy_bodies(node, noise) if node.subgraphs else None
         if noise.by_reader:
             others.update(_anew(graph, node, env, others, noise))

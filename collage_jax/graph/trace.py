@@ -35,6 +35,9 @@ CALLS = {
     **PLAIN_CALLS,
 }
 
+#: The call that computes its body again in the backward pass.
+REMAT = "remat2"
+
 #: Primitives (or their prefixes) that must keep their place: randomness, collectives, callbacks, foreign calls.
 BARRIERS = (
     "random_", "threefry", "rng_", "psum", "pmin", "pmax", "pbroadcast", "ppermute", "pgather", "all_gather",
@@ -82,6 +85,8 @@ class _Flattener:
 
     def _call(self, eqn: Any, operands: Sequence[Value]) -> list[Value] | None:
         """Inline ``eqn`` if it is a call that only groups equations; its outputs, or None if it is not."""
+        if eqn.primitive.name == REMAT and not _in_special_context(eqn):
+            return self._rematerialised(eqn, operands)
         parameter = CALLS.get(eqn.primitive.name)
         if parameter is None or parameter not in eqn.params or not _only_groups(eqn):
             return None
@@ -90,6 +95,24 @@ class _Flattener:
         self.constants += captured
         values = [v for v, _ in captured] + list(operands)
         return self.inline(inner, dict(zip([*inner.constvars, *inner.invars], values, strict=True)))
+
+    def _rematerialised(self, eqn: Any, operands: Sequence[Value]) -> list[Value]:
+        """Inline the body of ``jax.checkpoint`` as JAX's own lowering does.
+
+        In the backward pass it reads what it must not share with the forward pass through a barrier, so that nothing
+        is computed until all of that is there.
+        """
+        body, _ = _compat.open_jaxpr(eqn.params["jaxpr"])
+        prevented = eqn.params["prevent_cse"]
+        if isinstance(prevented, bool):
+            prevented = (prevented,) * len(operands)
+        read = dict(zip(body.invars, operands, strict=True))
+        held = [var for var, kept in zip(body.invars, prevented, strict=True) if kept and type(read[var]) is Value]
+        if eqn.params["differentiated"] and held:
+            barrier, _ = _compat.open_jaxpr(jax.make_jaxpr(jax.lax.optimization_barrier)([var.aval for var in held]))
+            inputs = zip(barrier.invars, (read[var] for var in held), strict=True)
+            read.update(zip(held, self.inline(barrier, dict(inputs)), strict=True))
+        return self.inline(body, read)
 
 
 def _only_groups(eqn: Any) -> bool:
