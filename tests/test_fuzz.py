@@ -129,6 +129,34 @@ def test_sums_of_products_that_cancel_may_differ_by_what_is_lost():
     assert judged(lambda x, w: (jnp.cos(x @ w),), [jnp.cos(x @ w + 0.01)], x[:, 2:], w[2:]) is not None
 
 
+def test_sums_of_products_that_overflow_in_one_order_may_overflow_in_another():
+    x, w = jnp.array([[3e38, 3e38, 1.0]]), jnp.array([[10.0], [-10.0], [1.0]])
+    for got in (jnp.inf, jnp.nan, 1.0):
+        assert judged(lambda x, w: (x @ w,), [jnp.full((1, 1), got)], x, w) is None
+    assert judged(lambda x, w: (x @ w,), [jnp.full((1, 1), jnp.inf)], x[:, 2:], w[2:]) is not None
+
+
+@pytest.mark.parametrize("fun", [
+    lambda x: (x.max(-1),),
+    lambda x: (-(-x).min(-1),),
+    lambda x: (lax.reduce_window(x, -jnp.inf, lax.max, (1, x.shape[1]), (1, x.shape[1]), "VALID")[:, 0],),
+])  # fmt: skip
+@pytest.mark.parametrize("columns", [8, 64])
+def test_nan_may_be_lost_in_reductions_to_an_extreme_or_kept(fun, columns):
+    """XLA keeps it in small arrays."""
+    x = jnp.ones((512, columns)).at[3, 2].set(jnp.nan)
+    kept = jnp.ones(512).at[3].set(jnp.nan)
+    assert judged(fun, [kept], x) is None and judged(fun, [jnp.ones(512)], x) is None
+    assert judged(fun, [kept.at[0].set(jnp.nan)], x) is not None
+
+
+def test_graph_runtimes_alone_may_lose_nan_in_an_extreme_of_two():
+    x = jnp.array([jnp.nan, 1.0])
+    got = [jnp.array([0.0, 1.0])]
+    assert judged(lambda x: (jnp.maximum(x, 0),), got, x, runtimes=True) is None
+    assert judged(lambda x: (jnp.maximum(x, 0),), got, x) is not None
+
+
 def test_a_kernel_may_lose_what_is_about_the_smallest_normal_number():
     def fun(x):
         return (jnp.where(jax.nn.silu(x) == 0, 1.0, jnp.nan),)

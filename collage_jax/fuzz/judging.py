@@ -48,10 +48,12 @@ def difference(
     jaxpr: Callable[[], Any],
     arguments: Sequence[Any],
     by_reader: bool = False,
+    runtimes: bool = False,
 ) -> Difference | None:
     """How ``got`` differs from ``wanted``, XLA's results of the closed ``jaxpr()`` on ``arguments``, or None.
 
-    ``by_reader`` allows what comes of sums that are rounded otherwise for each of their readers.
+    ``by_reader`` allows what comes of sums that are rounded otherwise for each of their readers, ``runtimes`` what
+    graph runtimes make of NaN.
     """
     form = other_form(got, wanted)
     if form is not None:
@@ -61,7 +63,7 @@ def difference(
     closed = jaxpr()
     samples: list[Sequence[np.ndarray]] = []
     for count in (FEW, MANY):
-        samples += [_sample(closed, arguments, Noise(seed, by_reader)) for seed in range(len(samples), count)]
+        samples += [_sample(closed, arguments, Noise(seed, by_reader, runtimes)) for seed in range(len(samples), count)]
         found = [d for i in doubtful if (d := _beyond(i, got[i], wanted[i], [s[i] for s in samples])) is not None]
         if not found:
             return None

@@ -29,11 +29,13 @@ class Noise:
     Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
     (the user guide says who): what such a weight would add to is without it in every other sample, or 0 if it meets
     something else too, and NaN in the rest. XLA makes one convolution of the groups of a batch, in which each weight
-    meets zeros in place of the other groups.
+    meets zeros in place of the other groups. In the same samples the largest or smallest of several is that of those
+    that are not NaN: XLA loses NaN in such reductions of larger arrays, graph runtimes do so between two arrays, too.
     """
 
-    def __init__(self, seed: int, by_reader: bool = False) -> None:
+    def __init__(self, seed: int, by_reader: bool = False, runtimes: bool = False) -> None:
         self.by_reader = by_reader
+        self._extremes = _REDUCED_EXTREMES | _EXTREMES if runtimes else _REDUCED_EXTREMES
         self._rng = np.random.default_rng(seed)
         self._signs: dict[Value, np.ndarray] = {}
         self._drops = seed % 2 == 0
@@ -66,14 +68,32 @@ class Noise:
     def on_products(self, node: Node, operands: Sequence[Any], result: Any) -> Any:
         """``result``, sums of products of ``operands``, off by a share of what the products add up to without signs.
 
-        (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. 2002, section 3.1.)
+        (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed. 2002, section 3.1.) Where that overflows, so
+        may the sum in another order.
         """
         if not jnp.issubdtype(result.dtype, jnp.floating) or not result.size:
             return result
         sizes = [jnp.where(lax.is_finite(a), lax.abs(a), 0).astype(a.dtype) for a in operands]
         (total,) = _compat.bind(node.eqn, dict(node.params), sizes)
         moves = (self._unit(result.dtype) * self._drawn_signs(result)).astype(total.dtype)
-        return result + jnp.where(lax.is_finite(total), moves * total, 0).astype(result.dtype)
+        moved = result + jnp.where(lax.is_finite(total), moves * total, 0).astype(result.dtype)
+        return jnp.where(lax.is_finite(total), moved, self._lost).astype(result.dtype)
+
+    def on_extreme(self, node: Node, operands: Sequence[Any], result: Any) -> Any:
+        """``result``, the largest or smallest of ``operands``, or of the elements of one, with NaN lost or kept."""
+        if node.op not in self._extremes or not jnp.issubdtype(result.dtype, jnp.floating):
+            return result
+        last = -1 if "max" in node.op else 1
+
+        def again(arrays: Sequence[Any]) -> Any:
+            return _compat.bind(node.eqn, dict(node.params), arrays)[0]
+
+        if self._drops:
+            return again([jnp.where(jnp.isnan(a), last * np.inf, a).astype(a.dtype) for a in operands])
+        if node.op not in _REDUCED_EXTREMES:
+            return result
+        is_lost = again([jnp.where(jnp.isnan(a), -last, 0).astype(a.dtype) for a in operands]) == -last
+        return jnp.where(is_lost, np.nan, result).astype(result.dtype)
 
     def on_scaled(self, node: Node, factor: Any, result: Any) -> Any:
         """``result``, a convolution's times or over ``factor``, which may be put into its weights beforehand.
@@ -131,6 +151,9 @@ EXACT = frozenset({
 })  # fmt: skip
 
 
+_EXTREMES = frozenset({"max", "min", "clamp"})
+_REDUCED_EXTREMES = frozenset({"reduce_max", "reduce_min", "reduce_window_max", "reduce_window_min"})
+
 #: What XLA computes anew for a reader: moves of data, and of what is computed the cheap.
 _MOVES = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "neg"})
 _SUMS = frozenset({"add", "sub", "add_any"})
@@ -168,9 +191,10 @@ def _anew(graph: Graph, node: Node, env: Env, others: Env, noise: Noise) -> Env:
     return {node.out: noise.on_sum(array, [read(own, v) for v in node.inputs]) if adds else array}
 
 
-def _move_products(node: Node, env: Env, of_convolutions: set[Value], noise: Noise) -> None:
-    """Put what else ``node`` may make into ``env`` if it is sums of products, or scales those of a convolution."""
+def _put_otherwise(node: Node, env: Env, of_convolutions: set[Value], noise: Noise) -> None:
+    """Put what else ``node`` may make into ``env``: sums of products, what scales a convolution's, and extremes."""
     operands = [read(env, v) for v in node.inputs]
+    env.update((v, noise.on_extreme(node, operands, env[v])) for v in node.outputs)
     if node.op in ("conv_general_dilated", "dot_general"):
         env[node.out] = noise.on_products(node, operands, env[node.out])
     if node.op == "conv_general_dilated":
@@ -198,7 +222,7 @@ def evaluated(graph: Graph, arrays: Sequence[Any], noise: Noise) -> list[Any]:
         seen = {**env, **{v: others[v] for v in picked}}
         run_node(node, seen, params)
         env.update((v, seen[v]) for v in node.outputs)
-        _move_products(node, env, of_convolutions, noise)
+        _put_otherwise(node, env, of_convolutions, noise)
         if not node.barrier:
             env.update((v, noise.on(node, v, env[v])) for v in node.outputs)
     return [read(env, v) for v in graph.outputs]

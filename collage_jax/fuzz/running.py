@@ -55,12 +55,15 @@ def outcomes(program: Program) -> list[tuple[Program, Outcome]]:
 
 def outcome(program: Program) -> Outcome:
     """Run ``program`` both ways and compare."""
-    # Graph runtimes do not promise that NaN comes out where it has to.
-    is_special = any(a.data == "special" for a in program.arguments)
-    costs = DrawnCosts(program.options.costs, runtimes=not is_special)
+    costs = DrawnCosts(program.options.costs, runtimes=_runs_runtimes(program))
     with jax.enable_x64(program.options.x64), warnings.catch_warnings(), using(costs):
         warnings.simplefilter("ignore")
         return _Run(program).outcome()
+
+
+def _runs_runtimes(program: Program) -> bool:
+    """Graph runtimes do not promise that NaN comes out where it has to."""
+    return all(a.data != "special" for a in program.arguments)
 
 
 class _Run:
@@ -147,7 +150,13 @@ class _Run:
                 return Outcome(DIFFERS, "what a static argument makes", kernels=kernels)
         for part, function, own, g, w in pieces:
             results = jax.tree.leaves(g), jax.tree.leaves(w)
-            judged = partial(difference, *results, partial(jax.make_jaxpr(function), *own), jax.tree.leaves(own))
+            judged = partial(
+                difference,
+                *results,
+                partial(jax.make_jaxpr(function), *own),
+                jax.tree.leaves(own),
+                runtimes=_runs_runtimes(self._program),
+            )
             found = judged()
             if found is not None:
                 wrong = self._culprits(arguments)
