@@ -23,6 +23,7 @@ from jax._src import pjit as _pjit
 from jax._src import source_info_util as _source_info
 from jax._src.export import _export as _export
 from jax._src.interpreters import mlir as _mlir
+from jax._src.interpreters import partial_eval as _partial_eval
 from jax._src.lax import lax as _lax
 from jax._src.lib import xla_client as _xla_client  # pyright: ignore[reportPrivateImportUsage]
 from jax._src.lib.mlir import ir as _ir  # pyright: ignore[reportPrivateImportUsage]
@@ -172,6 +173,11 @@ def make_closed_jaxpr(fun: Callable[..., Sequence[Any]], avals: Sequence[Any]) -
     Constants that tracing meets stay inside the result.
     """
     return jax.make_jaxpr(fun)(*avals)
+
+
+def without_dead_code(closed: Any) -> Any:
+    """A closed jaxpr without what no result needs, in bodies too; ``jax.jit`` lowers no more than that, either."""
+    return closed.replace(jaxpr=_partial_eval.dce_jaxpr(closed.jaxpr, True, instantiate=True)[0])
 
 
 def bind(eqn: Any, params: dict[str, Any], operands: Sequence[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from math import inf
 from numbers import Real
 from typing import Any
 
@@ -41,8 +42,8 @@ def checked_seconds(what: str, seconds: Any, remedy: str) -> float:
     """A time of 0 or more, given as ``what``."""
     if not isinstance(seconds, Real) or isinstance(seconds, bool):
         raise TypeError(f"{what} must be a number of seconds, got {type(seconds).__name__}; {remedy} 60")
-    if not (time_s := float(seconds)) >= 0:
-        raise ValueError(f"{what} must be >= 0 seconds, got {seconds}; {remedy} 60")
+    if not 0 <= (time_s := float(seconds)) < inf:
+        raise ValueError(f"{what} must be >= 0 seconds and finite, got {seconds}; {remedy} 60")
     return time_s
 
 

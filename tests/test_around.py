@@ -36,18 +36,30 @@ def _scalar(f):
     return lambda x, w: (f(x, w) ** 2).sum()
 
 
-def _ruled(f):
+def _with_rule(f):
     @jax.custom_vjp
     def g(x, w):
         return f(x, w)
 
     g.defvjp(lambda x, w: (f(x, w), (x, w)), lambda kept, t: (t @ kept[1].T, kept[0].T @ t))
-    return lambda x, w: jax.grad(_scalar(g), 1)(x, w)
+    return g
+
+
+def _ruled(f):
+    return lambda x, w: jax.grad(_scalar(_with_rule(f)), 1)(x, w)
 
 
 def _one_device(f):
     mesh = Mesh(np.array(jax.devices()[:1]), ("d",))
     return jax.shard_map(f, mesh=mesh, in_specs=(P("d"), P()), out_specs=P("d"))
+
+
+def _scan_with_unused(f, x, w):
+    def body(c, _):
+        _with_rule(jnp.multiply)(c, c)  # has no forward mode, and jax.jit drops it
+        return jnp.sin(c), None
+
+    return f(jax.lax.scan(body, x, None, length=2)[0], w)
 
 
 TRANSFORMATIONS = {
@@ -81,6 +93,7 @@ TRANSFORMATIONS = {
         _scalar(jax.checkpoint(f, policy=jax.checkpoint_policies.dots_saveable)), 1
     ),
     "custom_vjp": _ruled,
+    "jvp of scan with an unused rule": lambda f: lambda x, w: jax.jvp(lambda x: _scan_with_unused(f, x, w), (x,), (x,)),
     "shard_map": _one_device,
     "grad of shard_map": lambda f: jax.grad(_scalar(_one_device(f)), 1),
     "pmap": lambda f: lambda x, w: jax.pmap(f, in_axes=(0, None), devices=jax.devices()[:1])(x[None], w)[0],

@@ -41,8 +41,9 @@ DECORATIONS = [
     ({"backends": ["onednm"]}, ValueError, "no backend is called 'onednm'; known: fake, xla"),
     ({"backends": [3]}, TypeError, "`backends` must hold names, got 3; see collage_jax.backends()"),
     ({"backends": 3}, TypeError, "`backends` must be a sequence of names, got 3; omit it"),
-    ({"budget_s": -1}, ValueError, "`budget_s` must be >= 0 seconds, got -1; omit it for 60"),
-    ({"budget_s": float("nan")}, ValueError, "`budget_s` must be >= 0 seconds, got nan; omit it for 60"),
+    ({"budget_s": -1}, ValueError, "`budget_s` must be >= 0 seconds and finite, got -1; omit it for 60"),
+    ({"budget_s": float("nan")}, ValueError, "`budget_s` must be >= 0 seconds and finite, got nan; omit it for 60"),
+    ({"budget_s": float("inf")}, ValueError, "`budget_s` must be >= 0 seconds and finite, got inf; omit it for 60"),
     ({"budget_s": "60"}, TypeError, "`budget_s` must be a number of seconds, got str; omit it for 60"),
     ({"budget_s": True}, TypeError, "`budget_s` must be a number of seconds, got bool; omit it for 60"),
     (

@@ -200,6 +200,9 @@ def test_a_cache_in_memory_has_no_file(monkeypatch):
         (["bench", "x.py:make", "--rounds", "1"], "Invalid value for '--rounds'"),
         (["cache", "import", "missing.json"], "does not exist"),
         (["explain", "x.py:make", "--frozen", "a"], "not a valid integer"),
+        (["tune", "x.py:make", "--save", "missing/placement.json"], "'missing' must be a folder that exists"),
+        (["export", "x.py:make", "-o", "missing/x.cjx"], "'missing' must be a folder that exists"),
+        (["report", "x.py:make", "-o", "missing/x.html"], "'missing' must be a folder that exists"),
     ],
 )
 def test_wrong_commands_are_named(arguments, message, capsys):
@@ -207,6 +210,12 @@ def test_wrong_commands_are_named(arguments, message, capsys):
         main(arguments)
     assert ended.value.code not in (0, None)
     assert message in capsys.readouterr().err
+
+
+def test_what_a_target_returned_is_said(tmp_path):
+    (tmp_path / "made.py").write_text("def make():\n    return (5, (1,))\n")
+    with pytest.raises(SystemExit, match=r"must return \(function, its arguments\), got tuple of \(int, tuple\)"):
+        main(["explain", f"{tmp_path / 'made.py'}:make"])
 
 
 def test_an_unknown_backend_is_one_line(target):

@@ -435,6 +435,16 @@ def test_what_cannot_be_exported_is_said(fake, how, error, said):
         how()
 
 
+def test_jax_export_takes_symbolic_sizes(fake):
+    decorated = frozen_layer()
+    shapes = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, 4"), jnp.float32)
+    program = jax.export.export(decorated)(W, shapes)
+    for rows in (1, 3):
+        x = jnp.ones((rows, 4))
+        assert_like_jit(program.call(W, x), jax.jit(layer)(W, x))
+    assert "symbolic sizes" in decorated.explain(W, shapes)
+
+
 # -- jax.export itself -----------------------------------------------------------------------------------------------
 
 
@@ -596,7 +606,9 @@ def test_a_damaged_or_hostile_file_is_one_clear_error(exported, fake, name):
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(TypeError, match="by its path or as bytes, got int"):
+        collage_jax.load(5)
+    with pytest.raises(FileNotFoundError, match=r"must be a file that can be read \(No such"):
         collage_jax.load(tmp_path / "nothing.cjx")
 
 

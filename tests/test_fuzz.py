@@ -186,6 +186,8 @@ def test_where_an_infinite_weight_meets_padding_alone_it_may_be_absent():
 def test_the_far_end_of_erfc_is_one_minus_erf_to_a_kernel():
     x = jnp.full(4, 5.0)
     assert judged(lambda x: (lax.erfc(x),), [jnp.zeros(4)], x) is None
+    assert judged(lambda x: (1 / lax.erfc(x),), [jnp.full(4, jnp.inf)], x) is None
+    assert judged(lambda x: (1 / lax.erfc(x),), [jnp.full(4, jnp.inf)], x / 5) is not None
     assert judged(lambda x: (lax.erfc(x),), [jnp.full(4, 1e-4)], x) is not None
 
 

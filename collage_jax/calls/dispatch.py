@@ -30,7 +30,7 @@ from ..tuning.stages import Settings
 from .deciding import Call, Tuned, decide
 from .frozen import FrozenSets
 from .signature import roles_of
-from .within import Within, as_a_whole, drawn, is_spread, whole
+from .within import Within, as_a_whole, drawn, is_spread, whole, why_xla_alone
 
 
 class _Untuned(Detour):
@@ -159,7 +159,7 @@ class Jitted(Entry):
         return self._roles.positional(args, kwargs) if self._roles.frozen else (args, kwargs)
 
     def _inspectable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._off or in_force().off or not _compat.is_top_level() or is_spread((args, kwargs)):
+        if self._off or in_force().off or not _compat.is_top_level() or why_xla_alone((args, kwargs)):
             return self._plain
         self._program(*self._normalised(args, kwargs))
         return self._placed
@@ -220,8 +220,9 @@ class Jitted(Entry):
 
     def _program(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         """The program for these arguments, tuned now if there is none."""
-        if is_spread((args, kwargs)):
-            return self._tune(args, kwargs, spread=True)  # not kept: other arguments of this key may be on one device
+        note = why_xla_alone((args, kwargs))
+        if note is not None:  # not kept: other arguments of this key may be on one device
+            return Program(Tuned(Placement((), notes=(note,)), None), self._undonated.trace(*args, **kwargs).out_tree)
         key = self._roles.key(args, kwargs)
         with self._lock:
             program = self._programs.get(key)
@@ -229,10 +230,7 @@ class Jitted(Entry):
                 program = self._programs[key] = self._tune(args, kwargs)
         return program
 
-    def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any], spread: bool = False) -> Program:
-        if spread:
-            note = "Arguments are spread over several devices: XLA alone partitions the program."
-            return Program(Tuned(Placement((), notes=(note,)), None), self._undonated.trace(*args, **kwargs).out_tree)
+    def _tune(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
         asked, out_tree = self._asked(args, kwargs)
         tuned = decide(asked, self._settings, self._pinned)
         if tuned.lowered is None:
@@ -256,7 +254,8 @@ class Jitted(Entry):
         dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
         full_args, full_kwargs = self._roles.with_static(args, dynamic_args), {**kwargs, **dynamic_kwargs}
         reference = functools.partial(self._undonated, *full_args, **full_kwargs)
-        return Call(traced.jaxpr, self._roles.frozen_leaves(args), arrays, reference, self._name), traced.out_tree
+        program = _compat.without_dead_code(traced.jaxpr)
+        return Call(program, self._roles.frozen_leaves(args), arrays, reference, self._name), traced.out_tree
 
     def _profile(self, placement: Placement, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if placement.is_xla:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import jax
@@ -136,7 +137,7 @@ class Within:
             if not _compat.vary_alike(found.jaxpr):
                 return None, None
             found = traced(map(_shape_of, leaves))  # as if there was no mesh: a program for one device
-        original = found.jaxpr
+        original = _compat.without_dead_code(found.jaxpr)
         fits = is_mapped and can_be_parted(original) if is_crossing else not original.effects
         if not fits or len(original.in_avals) != len(leaves) or _compat.holds_tracers(original):
             return None, None
@@ -157,6 +158,16 @@ def is_spread(arguments: Any) -> bool:
     """True if an array among ``arguments`` lies on several devices."""
     shardings = (getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(arguments))
     return any(len(getattr(sharding, "device_set", ())) > 1 for sharding in shardings)
+
+
+def why_xla_alone(arguments: Any) -> str | None:
+    """A note on why a program of these ``arguments`` is XLA's alone, before anybody looks at it; None if it is not."""
+    if is_spread(arguments):
+        return "Arguments are spread over several devices: XLA alone partitions the program."
+    shapes = (getattr(leaf, "shape", ()) for leaf in jax.tree.leaves(arguments))
+    if any(not isinstance(size, Integral) for shape in shapes for size in shape):
+        return "Arguments have symbolic sizes: kernels are for those that are known."
+    return None
 
 
 def whole(lowered: Lowered, frozen_leaves: tuple[int, ...], prepared: Any) -> Callable[..., list[Any]]:

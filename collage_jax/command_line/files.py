@@ -18,7 +18,7 @@ from ..calls.within import drawn
 from ..shipping import Loaded, load
 from ..shipping import export as export_program
 from .programs import ROUNDS, compare, program_command
-from .target import target_of
+from .target import NewPath, target_of
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -28,7 +28,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     "Tune a program and write it to a file that other processes load without tuning (collage_jax.load).",
     "A file that other processes load.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
+@click.option("-o", "--output", type=NewPath(dir_okay=False), required=True, metavar="FILE")
 @click.option("--no-fallback", is_flag=True, help="Leave out the program by XLA alone, for where kernels cannot run.")
 @click.option("--vjp-order", type=click.IntRange(min=0), default=0, help="How often it can be differentiated.")
 def export(output: Path, no_fallback: bool, vjp_order: int, **chosen: Any) -> None:

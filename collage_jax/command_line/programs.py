@@ -16,7 +16,7 @@ import numpy as np
 
 from ..backends import registry
 from ..measure.race import race
-from .target import target_of, with_target
+from .target import NewPath, target_of, with_target
 
 #: Rounds of a comparison, and seconds for it at most.
 ROUNDS, SECONDS = 21, 20.0
@@ -60,7 +60,7 @@ def profile(**chosen: Any) -> None:
     "Tune a program ahead of time: what is decided is kept, and other processes use it.",
     "Tune ahead of time, for other processes.",
 )
-@click.option("--save", type=click.Path(path_type=Path), help="Write the placement to this file or folder too.")
+@click.option("--save", type=NewPath(), help="Write the placement to this file or folder too.")
 @click.option("--deterministic", is_flag=True, help="With backends alone that give the same bits each time.")
 @click.option("--again", is_flag=True, help="Decide anew, as on a quieter machine, and keep that instead.")
 def tune(save: Path | None, deterministic: bool, again: bool, disable_backends: Sequence[str], **chosen: Any) -> None:
@@ -118,7 +118,7 @@ def _quartiles(samples: np.ndarray) -> list[float]:
     "Tune a program and write a page for the browser: its graph by backend, costs, refusals.",
     "A page for the browser.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("placement.html"), show_default=True)
+@click.option("-o", "--output", type=NewPath(), default=Path("placement.html"), show_default=True)
 def report(output: Path, **chosen: Any) -> None:
     target = target_of(**chosen)
     target.placed.placement(*target.arguments).to_html(output)

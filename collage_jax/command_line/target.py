@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -65,13 +66,29 @@ def target_of(target: str, frozen: Sequence[int], backends: Sequence[str], **opt
     made = _called(target, _named(target))
     if not (isinstance(made, tuple) and len(made) == 2 and callable(made[0]) and isinstance(made[1], (tuple, list))):
         raise TypeError(
-            f"{target} must return (function, its arguments), got {type(made).__name__}; "
+            f"{target} must return (function, its arguments), got {_shape_of(made)}; "
             "end it with, say: return layer, (weights, x)"
         )
     function, arguments = made
     return Target(
         target, function, arguments, {"frozen_argnums": tuple(frozen), "backends": list(backends) or None, **options}
     )
+
+
+def _shape_of(made: Any) -> str:
+    """What ``made`` is, and if it is a tuple, of what."""
+    name = type(made).__name__
+    return f"{name} of ({', '.join(type(each).__name__ for each in made)})" if isinstance(made, tuple) else name
+
+
+class NewPath(click.Path):
+    """A path to write to once there is something to write, in a folder that has to be there before."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.absolute().parent.is_dir():
+            self.fail(f"{str(path.parent)!r} must be a folder that exists; make it first.", param, ctx)
+        return path
 
 
 def _called(target: str, make: Callable[[], Any]) -> Any:

@@ -136,6 +136,8 @@ class Noise:
             moved = lax.add(moved, lax.convert_element_type(lax.mul(spread, sign), dtype))
         if node.op == "erfc":  # of which kernels make 1 - erf
             moved = lax.add(moved, (unit * sign).astype(dtype))
+            if self._drops:
+                moved = jnp.where(lax.abs(array) < unit, 0, moved).astype(dtype)
         if self._drops:  # what is about the smallest normal number, a kernel may lose
             moved = lax.select(lax.abs(moved) < 128 * float(jnp.finfo(dtype).tiny), lax.full_like(moved, 0), moved)
         return moved

@@ -9,6 +9,7 @@ from functools import cached_property
 from io import BytesIO
 from typing import IO, NoReturn
 
+from ..report.files import told
 from ..whole_file import replacing
 from .manifest import NAME, REMEDY, Manifest, Member, read
 
@@ -31,6 +32,13 @@ def save(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str,
         write(file, manifest, members)
 
 
+def _opened(path: str | os.PathLike[str]) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise told(error, f"{os.fspath(path)}: must be a file that can be read ({error.strerror}); {REMEDY}") from None
+
+
 class Archive:
     """A file that was written before, or its bytes. It is open for as long as it is read (``with``).
 
@@ -38,9 +46,13 @@ class Archive:
     """
 
     def __init__(self, given: str | os.PathLike[str] | bytes | bytearray | memoryview) -> None:
-        in_memory = isinstance(given, (bytes, bytearray, memoryview))
-        self.source = "the data given" if in_memory else os.fspath(given)
-        self._file = BytesIO(given) if in_memory else open(given, "rb")  # noqa: SIM115 - closed with the archive
+        self._file: IO[bytes]
+        if isinstance(given, (bytes, bytearray, memoryview)):
+            self.source, self._file = "the data given", BytesIO(given)
+        elif isinstance(given, (str, os.PathLike)):
+            self.source, self._file = os.fspath(given), _opened(given)
+        else:
+            raise TypeError(f"a file must be given by its path or as bytes, got {type(given).__name__}; {REMEDY}")
         try:
             self._zip = zipfile.ZipFile(self._file)
             self._check(self._zip.infolist(), self._file.seek(0, os.SEEK_END))

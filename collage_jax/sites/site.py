@@ -75,7 +75,7 @@ class Site:
 
     def derived(self, fun: Callable[..., Sequence[Any]], avals: Sequence[Any]) -> Site:
         """The site of ``fun``, flat, which was made from this one."""
-        return Site(_compat.make_closed_jaxpr(fun, avals), self._place, self.name)
+        return Site(_compat.without_dead_code(_compat.make_closed_jaxpr(fun, avals)), self._place, self.name)
 
     def _once(self, what: Hashable, make: Callable[[], Any]) -> Any:
         with self._lock:

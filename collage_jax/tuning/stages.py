@@ -194,4 +194,4 @@ def _gaps(prices: Prices, settings: Settings) -> list[str]:
         return []
     if settings.tune == "cached":
         return [f'No costs of {prices.unknown} distinct regions are known, and tune="cached" measures none.']
-    return [f"The budget of {settings.budget_s:g} s did not reach for {prices.unknown} distinct regions."]
+    return [f"The budget did not reach for {prices.unknown} distinct regions."]

@@ -54,17 +54,17 @@ def _parted(model: Model, kernel: Any, groups: int) -> Any:
     """``kernel`` with a dimension for its ``groups``, by a reshape that stays a node of its own.
 
     OpenVINO 2026.4 moves a factor behind a convolution in groups into the reshape of its weights, in place, and has
-    made one of equal reshapes and of reshapes in a row before: whatever else reads that is scaled, too. So each
-    reshape is spelled in its own way, and none follows another.
+    made one of all equal computations and of reshapes in a row before: whatever else reads that is scaled, too. So
+    weights are what the model is given, and each reshape of one array is spelled in its own way.
     """
     source = kernel
     while source.get_node().get_type_name() == "Transpose":
         source = source.get_node().input_value(0)
-    if source.get_node().get_type_name() in ("Reshape", "Squeeze", "Unsqueeze"):
-        raise Refused("weights of a convolution in groups are reshaped in the model")
+    if source.get_node().get_type_name() != "Parameter":
+        raise Refused("weights of a convolution in groups are computed in the model")
     outputs, inside, *window = shape_of(kernel)
     shape = [groups, outputs // groups, inside, *window]
-    key = (source.get_node().get_friendly_name(), source.get_index(), *shape)
+    key = (source.get_node().get_friendly_name(), *shape)
     spelled = model.spelled[key]
     if spelled == len(shape):
         raise Refused(f"at most {spelled} convolutions in groups share weights")
