@@ -183,6 +183,19 @@ def test_where_an_infinite_weight_meets_padding_alone_it_may_be_absent():
     assert judged(fun, [wanted.at[0, 0, 0].set(2)], x, w) is None
 
 
+def test_where_one_infinite_weight_meets_padding_and_another_the_image():
+    x, w = jnp.ones((1, 4, 1)), jnp.ones((3, 1, 1)).at[0].set(jnp.inf).at[1].set(jnp.inf)
+
+    def fun(x, w):
+        y = lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return (jnp.where(y > 0, y, 0),)
+
+    wanted = fun(x, w)[0]
+    assert wanted[0, 0, 0] == 0  # of NaN
+    assert judged(fun, [wanted.at[0, 0, 0].set(jnp.inf)], x, w) is None
+    assert judged(fun, [wanted.at[0, 1, 0].set(0)], x, w) is not None
+
+
 def test_the_far_end_of_erfc_is_one_minus_erf_to_a_kernel():
     x = jnp.full(4, 5.0)
     assert judged(lambda x: (lax.erfc(x),), [jnp.zeros(4)], x) is None

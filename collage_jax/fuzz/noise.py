@@ -27,8 +27,8 @@ class Noise:
     """What is added to each result, other numbers for each of them.
 
     Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
-    (the user guide says who): what such a weight would add to is without it in every other sample, or 0 if it meets
-    something else too, and NaN in the rest. XLA makes one convolution of the groups of a batch, in which each weight
+    (the user guide says who): what such a weight would add to has what it makes of the image alone in every other
+    sample, and is NaN in the rest. XLA makes one convolution of the groups of a batch, in which each weight
     meets zeros in place of the other groups. In the same samples the largest or smallest of several is that of those
     that are not NaN: XLA loses NaN in such reductions of larger arrays, graph runtimes do so between two arrays, too.
     """
@@ -51,19 +51,23 @@ class Noise:
     def on_convolution(self, node: Node, image: Any, weights: Any, result: Any) -> Any:
         if not jnp.issubdtype(result.dtype, jnp.floating):
             return result
-        bad = 1 - lax.is_finite(weights).astype("float32")
-        params = {**node.params, "preferred_element_type": None}
-        (hits,) = _compat.bind(node.eqn, params, [jnp.ones(image.shape, "float32"), bad])
+        bad = ~lax.is_finite(weights)
+        hits = _met(node, jnp.ones(image.shape, bool), bad)
         numbers = node.params["dimension_numbers"]
         place = numbers.rhs_spec[0]
-        total = jnp.sum(bad, axis=tuple(i for i in range(bad.ndim) if i != place))
+        total = jnp.sum(bad, axis=tuple(i for i in range(bad.ndim) if i != place), dtype="float32")
         meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
         if node.params["batch_group_count"] > 1:
-            meets_padding |= jnp.any(bad > 0)
+            meets_padding |= jnp.any(bad)
         if not self._drops:
             return jnp.where(meets_padding, self._lost, result).astype(result.dtype)
-        (without,) = _compat.bind(node.eqn, dict(node.params), [image, jnp.where(bad > 0, 0, weights)])
-        return jnp.where(meets_padding, jnp.where(hits < 0.5, without, self._lost), result).astype(result.dtype)
+        (without,) = _compat.bind(node.eqn, dict(node.params), [image, jnp.where(bad, 0, weights)])
+        up, down, is_none = weights == np.inf, weights == -np.inf, jnp.isnan(weights)
+        rises = _met(node, image > 0, up) + _met(node, image < 0, down) > 0.5
+        falls = _met(node, image > 0, down) + _met(node, image < 0, up) > 0.5
+        is_lost = _met(node, jnp.isnan(image) | (image == 0), bad) + _met(node, ~jnp.isnan(image), is_none) > 0.5
+        kept = without + jnp.where(rises, np.inf, 0) + jnp.where(falls, -np.inf, 0) + jnp.where(is_lost, np.nan, 0)
+        return jnp.where(meets_padding, kept, result).astype(result.dtype)
 
     def on_products(self, node: Node, operands: Sequence[Any], result: Any) -> Any:
         """``result``, sums of products of ``operands``, off by a share of what the products add up to without signs.
@@ -141,6 +145,12 @@ class Noise:
         if self._drops:  # what is about the smallest normal number, a kernel may lose
             moved = lax.select(lax.abs(moved) < 128 * float(jnp.finfo(dtype).tiny), lax.full_like(moved, 0), moved)
         return moved
+
+
+def _met(node: Node, pixels: Any, weights: Any) -> Any:
+    """How many of ``weights`` meet one of ``pixels`` in the convolution ``node``, both truth values."""
+    params = {**node.params, "preferred_element_type": None}
+    return _compat.bind(node.eqn, params, [pixels.astype("float32"), weights.astype("float32")])[0]
 
 
 #: What no kernel gets wrong by rounding: moves of data, and what picks some of its operands.
