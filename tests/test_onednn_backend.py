@@ -469,6 +469,8 @@ FOLLOWED: dict[str, tuple[Callable[..., Any], tuple[int, ...], ...]] = {
         (3, 3, 8, 16),
     ),
     "products": (lambda x, y: jnp.einsum("bqhd,bkhd->bhqk", x, y), (2, 6, 3, 8), (2, 5, 3, 8)),
+    "products in turn": (lambda x, y: jnp.einsum("bhqk,bkhd->bqhd", x, y), (2, 4, 3, 5), (2, 5, 4, 16)),
+    "rows in turn": (lambda x, y: jnp.einsum("bhqk,bkhd->bqhd", x, y), (1, 4, 1, 3), (1, 3, 4, 16)),
     "sums": (lambda x: jnp.sum(x, (1, 2), keepdims=True), (2, 3, 4, 8)),
 }
 
@@ -478,6 +480,7 @@ FOLLOWED: dict[str, tuple[Callable[..., Any], tuple[int, ...], ...]] = {
 @example("rows repeated", (0, 0, 0, 1))
 @example("columns repeated", (0, 0, 1, 1))
 @example("softmax", (0, 1, 0, 0))
+@example("rows in turn", (0, 0, 0, 1, 0))
 @settings(deadline=None, max_examples=3 * settings.default.max_examples)
 def test_what_follows_may_be_repeated_along_any_axes(kind: str, kept: Sequence[bool]) -> None:
     """The library reads some of what it accepts wrongly."""

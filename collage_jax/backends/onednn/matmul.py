@@ -76,7 +76,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         left, right = _swapped(right), _swapped(left)
         dst, groups = dst.swap_last(), swap_last(groups)
     left, right = (replace(o, memory=_unambiguous(o.memory)) for o in (left, right))
-    dst = _whole_rows(dst)
+    dst = _adjoining(dst)
     return Call(
         op="matmul",
         labels=tuple("matmul" if n is node else "transpose" for n in nodes),
@@ -156,6 +156,16 @@ def _whole_rows(memory: Memory) -> Memory:
     if rows > 1 or row_stride >= columns * stride:
         return memory
     return replace(memory, strides=(*memory.strides[:-2], columns * stride, stride))
+
+
+def _adjoining(memory: Memory) -> Memory:
+    """A lone row of a result right before the next one.
+
+    oneDNN 3.2 orders dimensions by their strides. A lone row farther apart than batches it takes for one of these, and
+    reads a vector that is repeated along it out of bounds.
+    """
+    (rows, columns), (row_stride, stride) = memory.dims[-2:], memory.strides[-2:]
+    return replace(memory, strides=(*memory.strides[:-2], columns * stride if rows == 1 else row_stride, stride))
 
 
 def _result_groups(lhs: _Axes, rhs: _Axes, collapse: bool, last: Node | None) -> Groups:
