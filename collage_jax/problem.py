@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from . import target
+from . import _compat, target
 from .graph.canonical import graph_key
 from .graph.channels_last import channels_last
 from .graph.doubling import double
@@ -57,7 +57,7 @@ class Problem:
 
 def problem_of(closed_jaxpr: Any, frozen: Collection[int]) -> Problem:
     """What there is to place of a program whose inputs numbered ``frozen`` are frozen."""
-    graph = fold_padding(channels_last(trace_jaxpr(closed_jaxpr)))
+    graph = fold_padding(channels_last(trace_jaxpr(_compat.without_dead_code(closed_jaxpr))))
     graph = ask_the_relu(without_unit_axes(rebatch(close_gaps(double(graph)))))
     values = [graph.inputs[i] for i in frozen]
     parts = split(fold_channel_affine(graph, values), values)

@@ -254,8 +254,7 @@ class Jitted(Entry):
         dynamic_args, dynamic_kwargs = jax.tree.unflatten(tree, arrays)
         full_args, full_kwargs = self._roles.with_static(args, dynamic_args), {**kwargs, **dynamic_kwargs}
         reference = functools.partial(self._undonated, *full_args, **full_kwargs)
-        program = _compat.without_dead_code(traced.jaxpr)
-        return Call(program, self._roles.frozen_leaves(args), arrays, reference, self._name), traced.out_tree
+        return Call(traced.jaxpr, self._roles.frozen_leaves(args), arrays, reference, self._name), traced.out_tree
 
     def _profile(self, placement: Placement, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if placement.is_xla:

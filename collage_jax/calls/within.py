@@ -137,7 +137,7 @@ class Within:
             if not _compat.vary_alike(found.jaxpr):
                 return None, None
             found = traced(map(_shape_of, leaves))  # as if there was no mesh: a program for one device
-        original = _compat.without_dead_code(found.jaxpr)
+        original = found.jaxpr
         fits = is_mapped and can_be_parted(original) if is_crossing else not original.effects
         if not fits or len(original.in_avals) != len(leaves) or _compat.holds_tracers(original):
             return None, None

@@ -11,7 +11,7 @@ import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Any
+from typing import IO, Any
 
 from ..costs import Cost, Estimated, Failed
 from ..placement import PlacedRegion, Placement
@@ -53,11 +53,8 @@ def load(path: str | os.PathLike[str]) -> Placement:
     Raises ``ValueError`` if it is something else or of a newer format, ``OSError`` if it cannot be read.
     """
     source = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise told(error, f"{source}: must be a file that can be read ({error.strerror}); {REMEDY}") from None
+    with opened(path, REMEDY) as file:
+        data = file.read(LARGEST_BYTES + 1)
     if len(data) > LARGEST_BYTES:
         raise ValueError(f"{source}: must have at most {LARGEST_BYTES >> 20} MiB, got more; {REMEDY}")
     try:
@@ -73,11 +70,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         file.write(text.encode("utf8"))
 
 
-def told(error: OSError, message: str) -> OSError:
-    """An error as ``error``, with ``message``."""
-    made = type(error)(message)
-    made.errno = error.errno
-    return made
+def opened(path: str | os.PathLike[str], remedy: str) -> IO[bytes]:
+    """The file at ``path``, to be read; ``OSError`` with ``remedy`` if it cannot be."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        said = type(error)(f"{os.fspath(path)}: must be a file that can be read ({error.strerror}); {remedy}")
+        said.errno = error.errno
+        raise said from None
 
 
 def _written(value: Any) -> str:

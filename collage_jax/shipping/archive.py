@@ -9,7 +9,7 @@ from functools import cached_property
 from io import BytesIO
 from typing import IO, NoReturn
 
-from ..report.files import told
+from ..report.files import opened
 from ..whole_file import replacing
 from .manifest import NAME, REMEDY, Manifest, Member, read
 
@@ -32,13 +32,6 @@ def save(path: str | os.PathLike[str], manifest: Manifest, members: Mapping[str,
         write(file, manifest, members)
 
 
-def _opened(path: str | os.PathLike[str]) -> IO[bytes]:
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        raise told(error, f"{os.fspath(path)}: must be a file that can be read ({error.strerror}); {REMEDY}") from None
-
-
 class Archive:
     """A file that was written before, or its bytes. It is open for as long as it is read (``with``).
 
@@ -50,7 +43,7 @@ class Archive:
         if isinstance(given, (bytes, bytearray, memoryview)):
             self.source, self._file = "the data given", BytesIO(given)
         elif isinstance(given, (str, os.PathLike)):
-            self.source, self._file = os.fspath(given), _opened(given)
+            self.source, self._file = os.fspath(given), opened(given, REMEDY)
         else:
             raise TypeError(f"a file must be given by its path or as bytes, got {type(given).__name__}; {REMEDY}")
         try:

@@ -28,7 +28,7 @@ class Site:
     """
 
     def __init__(self, original: Any, place: Place, name: str, run: Run | None = None) -> None:
-        self.original = original
+        self.original = _compat.without_dead_code(original)
         self.name = name
         self._place = place
         self._made: dict[Hashable, Any] = {} if run is None else {("run", in_force()): run}
@@ -75,7 +75,7 @@ class Site:
 
     def derived(self, fun: Callable[..., Sequence[Any]], avals: Sequence[Any]) -> Site:
         """The site of ``fun``, flat, which was made from this one."""
-        return Site(_compat.without_dead_code(_compat.make_closed_jaxpr(fun, avals)), self._place, self.name)
+        return Site(_compat.make_closed_jaxpr(fun, avals), self._place, self.name)
 
     def _once(self, what: Hashable, make: Callable[[], Any]) -> Any:
         with self._lock:
