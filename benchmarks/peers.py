@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,6 +30,7 @@ sys.path.extend(map(str, PATHS[1:]))
 from networks import NETWORKS
 
 TURN_S, MOST_CALLS = 0.3, 20  # a turn lasts about this long
+PAUSE_S = 0.25  # before each: threads of libraries keep looking for work that long, on the cores of whoever is next
 SLOW_S = 1.0  # a call this long needs no untimed call before it
 RARE_S = 10.0  # a contender whose call is this long takes part in the first round alone
 BACKWARD = 3  # a training step has three times the operations of the network: two gradients for each product
@@ -91,6 +93,7 @@ def _rounds(processes, rounds, failures):
             if done > 0 and name != OURS and last[name] > RARE_S:
                 seconds[name].append(float("nan"))
                 continue
+            time.sleep(PAUSE_S)
             untimed = int(calls[name] > 1 or (seconds[name] or [last[name]])[-1] < SLOW_S)
             took = processes[name].seconds(calls[name] + untimed)
             seconds[name].append(float(np.mean(took[untimed:])) if took else float("nan"))

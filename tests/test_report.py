@@ -10,7 +10,8 @@ from collage_jax.candidates import Refusal
 from collage_jax.costs import Failed, Measured
 from collage_jax.placement import PlacedRegion, Placement
 from collage_jax.report.alike import told_once
-from collage_jax.report.table import WIDTH, cost_text, table, verdict
+from collage_jax.report.savings import saved_most
+from collage_jax.report.table import FEW, WIDTH, cost_text, table, verdict
 
 THREE_US = Measured(3.0)
 
@@ -33,7 +34,7 @@ def test_a_region_is_one_row_with_its_time_share_and_runner_ups():
     placement = Placement(
         (region(alternatives=alternatives), region("xla", Measured(1.0), label="exp")), predicted_us=4.0
     )
-    row = next(line for line in table(placement).splitlines() if "dot+tanh" in line)
+    row = next(line for line in table(placement).splitlines() if "dot+tanh" in line and "│" in line)
     assert "fake" in row
     assert "3.0" in row
     assert "75.0%" in row
@@ -143,7 +144,7 @@ def test_the_summary_sets_the_whole_beside_xla():
     )
     text = "\n".join(verdict(placement))
     assert "Regions: fake 2, xla 1" in text
-    assert "jax.jit 25.0 us, placed 10.0 us (predicted 9.0 us): 2.50x, error 1.0e-06" in text
+    assert "When tuned: jax.jit 25.0 us, placed 10.0 us (predicted 9.0 us): 2.50x, error 1.0e-06" in text
     assert table(placement).startswith(text)
     assert "3 distinct regions measured" in table(placement)
 
@@ -168,3 +169,45 @@ def test_speedup_counts_regions_that_left_xla():
     assert Placement((region("xla"),), measured_us=10.0, xla_us=12.0).speedup == 1.0
     assert Placement((region(), region("xla")), measured_us=10.0, xla_us=12.0).speedup == 1.2
     assert Placement((region(count=3), region("xla"))).counts() == {"fake": 3, "xla": 1}
+
+
+def saving(label, xla_us, us, count=1):
+    return region(cost=Measured(us), count=count, alternatives={"xla": Measured(xla_us)}, label=label)
+
+
+def test_a_line_says_where_most_was_saved_whatever_takes_most_now():
+    regions = (
+        saving("costly", 1010.0, 1000.0),
+        saving("first", 90_000.0, 500.0),
+        saving("often", 2_000.0, 200.0, count=10),
+        saving("worse", 100.0, 200.0),
+        saving("fifth", 5_500.0, 100.0),
+        saving("fourth", 7_000.0, 100.0),
+        region("xla", Measured(50_000.0), label="left"),
+    )
+    (line,) = (line for line in words(table(Placement(regions))).split("Most of it ")[1:])
+    assert line.startswith(
+        "comes from: first (), 90.0 ms to 500 us by fake; 10 x often (), 20.0 ms to 2.00 ms by fake; "
+        "fourth (), 7.00 ms to 100 us by fake."
+    )
+    assert saved_most(Placement((saving("worse", 100.0, 200.0),))) == []
+    assert saved_most(Placement((region("xla", alternatives={"fake": Measured(1.0)}),))) == []
+    assert saved_most(Placement((region(alternatives={"xla": Failed("budget", "not measured")}),))) == []
+
+
+def test_a_faster_kernel_that_was_not_chosen_is_marked_and_the_mark_explained():
+    left = region("xla", Measured(9.0), alternatives={"quick": Measured(4.0), "slow": Measured(12.0)})
+    text = words(table(Placement((left, region()))))
+    assert "quick 4.0*; slow 12.0" in text
+    assert text.count("* Faster alone, and not chosen") == 1
+    assert "*" not in table(Placement((region(alternatives={"slow": Measured(12.0), "odd": Failed("run", "no")}),)))
+
+
+def test_many_small_regions_share_a_row():
+    small = tuple(region(cost=Measured(0.5), count=2, label=f"small{n}") for n in range(FEW))
+    big = region("xla", Measured(2000.0), label="big")
+    text = table(Placement((*small, big)))
+    assert "small" not in text
+    assert f"{FEW} more, each of them less than 0.1% of the time" in words(text)
+    assert "0.2%" in text
+    assert all(f"small{n}" in table(Placement((*small[1:], big))) for n in range(1, FEW))

@@ -11,8 +11,6 @@ from .torch_networks import output_of
 
 torch.set_grad_enabled(False)
 
-PRODUCT = 2048
-
 
 def eager(network: Network, batch: int) -> Callable[[], np.ndarray]:
     """As it is."""
@@ -28,13 +26,6 @@ def inductor(network: Network, batch: int) -> Callable[[], np.ndarray]:
     return faster_format(
         network, batch, lambda module, x: _calling(torch.compile(module, fullgraph=True, dynamic=False), x)
     )
-
-
-def product(network: Network, batch: int) -> Callable[[], np.ndarray]:
-    """A square product in float32 from the library that PyTorch brings: what the machine can do at best."""
-    a, b = torch.rand(PRODUCT, PRODUCT), torch.rand(PRODUCT, PRODUCT)
-    out = torch.empty(PRODUCT, PRODUCT)
-    return lambda: torch.mm(a, b, out=out).numpy()
 
 
 def _calling(function, x):

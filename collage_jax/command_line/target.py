@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from ..api import jit
+from ..config import config
 from ..spelling import did_you_mean
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -70,6 +71,10 @@ def target_of(target: str, frozen: Sequence[int], backends: Sequence[str], **opt
             "end it with, say: return layer, (weights, x)"
         )
     function, arguments = made
+    if not sys.stderr.isatty():  # where no bar is shown
+        budget_s = options.get("budget_s")
+        most_s = config.budget_s if budget_s is None else budget_s
+        click.echo(f"Tuning {target}, unless it was tuned before: {most_s:g} s at most", err=True)
     return Target(
         target, function, arguments, {"frozen_argnums": tuple(frozen), "backends": list(backends) or None, **options}
     )

@@ -24,7 +24,8 @@ import numpy as np
 from ..graph.trace import trace_jaxpr
 from ..measure.compare import other_form, relative_error
 from ..measure.whole import TOLERANCES
-from .noise import Noise, evaluated
+from .noise import Noise
+from .noisy import evaluated
 
 #: Samples at first, and before anything is called wrong.
 FEW, MANY = 2, 12

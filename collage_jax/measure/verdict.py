@@ -78,7 +78,7 @@ def _of_the_fastest(trials: Trials, deadline: float, changes: Callable[[str], in
     """The fastest program beside XLA alone; without notes."""
     winner = fastest(trials.rounds.shared(trials.rounds.close(trials.names)), changes)
     medians = ", ".join(f"{name} {us:.1f} us" for name, us in medians_us(trials, winner).items())
-    trials.notes.append(f"Whole programs: {medians}.")
+    trials.notes.append(f"Whole programs: {medians}; best of them: {winner}.")
     ours, theirs = _clearer(trials, winner, deadline)
     if _is_faster(ours, theirs) and float(np.median(theirs)) < SHORT_S:
         again = trials.race([winner, XLA_ALONE], 4 * ROUNDS, 1.0, hopeless=np.inf)

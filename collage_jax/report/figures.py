@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion
 
@@ -20,7 +22,7 @@ def _digits(number: float) -> str:
     return f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
-def is_timed(cost: Cost) -> bool:
+def is_timed(cost: Cost) -> TypeGuard[Measured]:
     """True if ``cost`` is a time, measured or estimated; XLA's operations that were not timed alone have none."""
     return isinstance(cost, Measured) and cost.has_time
 

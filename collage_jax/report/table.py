@@ -15,10 +15,13 @@ from ..backends.base import ELSEWHERE, NO_KERNEL
 from ..costs import Cost, Estimated, Failed, Measured
 from ..placement import PlacedRegion, Placement
 from .alike import told_once
+from .savings import BETTER, faster_but_left, is_better, saved_most
 
 WIDTH = 150
 #: In fewer columns the shapes of regions have no room; in fewer than the second nothing has.
 WITH_SHAPES, NARROWEST = 120, 60
+#: Regions with less than this share of the time are told in one row, if there are so many of them.
+SMALL, FEW = 0.001, 4
 
 
 def width() -> int:
@@ -35,10 +38,12 @@ def columns(title: str, is_wide: bool) -> Table:
 def table(placement: Placement) -> str:
     """``placement`` as text: the whole beside XLA's, its regions by total time, why others were refused, and notes."""
     console = Console(file=StringIO(), width=width(), no_color=True, highlight=False)
-    for line in verdict(placement):
+    for line in (*verdict(placement), *saved_most(placement)):
         console.print(Text(line))
     if placement.regions:
         console.print(_regions(placement, console.width >= WITH_SHAPES))
+        for line in faster_but_left(placement.regions):
+            console.print(Text(line))
     for line in (*_failures(placement), *_not_available(placement), *_refusals(placement), *remarks(placement)):
         console.print(Text(line))
     return console.file.getvalue()  # type: ignore[attr-defined]
@@ -57,9 +62,18 @@ def _regions(placement: Placement, is_wide: bool) -> Table:
     for heading in ("n", "us each", "share"):
         rows.add_column(heading, justify="right", no_wrap=True)
     rows.add_column("others", overflow="fold", ratio=2)
-    for region in sorted(placement.regions, key=lambda r: -r.total_us):
+    ranked = sorted(placement.regions, key=lambda r: -r.total_us)
+    small = [region for region in ranked if region.total_us < SMALL * total]
+    if len(small) < FEW:
+        small = []
+    for region in ranked[: len(ranked) - len(small)]:
         share = f"{region.total_us / total:.1%}" if total else ""
         rows.add_row(*map(Text, _cells(region, share, is_wide)))
+    if small:
+        rest = f"{len(small)} more, each of them less than {SMALL:.1%} of the time"
+        share = f"{sum(region.total_us for region in small) / total:.1%}"
+        times = str(sum(region.count for region in small)), "", share
+        rows.add_row(*map(Text, ("", "", rest, *([""] if is_wide else []), *times, "")))
     return rows
 
 
@@ -71,7 +85,7 @@ def _cells(region: PlacedRegion, share: str, with_shapes: bool) -> tuple[str, ..
 
 def _others(region: PlacedRegion) -> str:
     ranked = sorted(region.alternatives.items(), key=lambda item: _rank(item[1]))
-    return "; ".join(f"{name} {_short(cost)}" for name, cost in ranked)
+    return "; ".join(f"{name} {_short(cost)}{BETTER if is_better(cost, region) else ''}" for name, cost in ranked)
 
 
 def _short(cost: Cost) -> str:
@@ -124,10 +138,10 @@ def verdict(placement: Placement) -> list[str]:
     counts = ", ".join(f"{name} {n}" for name, n in placement.counts().items())
     lines = [f"Regions: {counts}" if counts else "XLA runs everything."]
     if placement.xla_us is not None and placement.is_xla:
-        lines.append(f"jax.jit {placement.xla_us:.1f} us; it is used as it is.")
+        lines.append(f"When tuned: jax.jit {placement.xla_us:.1f} us; it is used as it is.")
     elif placement.xla_us is not None and placement.measured_us is not None:
         lines.append(
-            f"jax.jit {placement.xla_us:.1f} us, placed {placement.measured_us:.1f} us"
+            f"When tuned: jax.jit {placement.xla_us:.1f} us, placed {placement.measured_us:.1f} us"
             f" (predicted {placement.predicted_us or 0.0:.1f} us): {placement.speedup:.2f}x"
             + (f", error {placement.error:.1e} of the largest output" if placement.error is not None else "")
         )

@@ -22,6 +22,7 @@ from ..lowering.plan import Plan
 from ..measure import verdict, whole
 from ..measure.clock import since
 from ..measure.handover import fresh_us_per_byte, handover_us_per_byte
+from ..measure.others import Others
 from ..measure.reference import of_program
 from ..placement import Placement
 from ..problem import Problem
@@ -81,7 +82,7 @@ def tune(
     ``arguments`` are arrays for all inputs of the program, on which whole programs are checked and timed;
     ``reference()`` runs the undecorated function on them through ``jax.jit`` and returns its results.
     """
-    begin = time.perf_counter()
+    begin, others = time.perf_counter(), Others()
     deadline = begin + IN_TIME * settings.budget_s
     barred = barred or Barred()
     usable, unavailable = registry.usable(settings.backends, settings.switches)
@@ -111,6 +112,7 @@ def tune(
     rows = placed_regions(decided.plan or Plan.plain(each), graphs, kept, options, prices.costs)
     if prices.costs and None in totals:  # no placed program was timed
         totals = (sum(row.total_us for row in rows),) * 2
+    was_busy = others.note() if prices.measured or decided.outcome.xla_us is not None else ()
     return Placement(
         regions=rows if prices.costs else (),
         refusals=(*refusals, *left_out(rows, options.values(), prices.costs)),
@@ -122,7 +124,7 @@ def tune(
         tuning_s=since(begin),
         distinct_measured=prices.measured,
         unavailable=unavailable,
-        notes=(*prices.notes, *_gaps(prices, settings), *decided.outcome.notes),
+        notes=(*prices.notes, *_gaps(prices, settings), *decided.outcome.notes, *was_busy),
         is_final=not prices.unknown and not prices.notes and not decided.is_cut_short and decided.outcome.is_clear,
         budget_s=0.0 if prices.notes or not decided.outcome.is_clear else settings.budget_s,
         program=problem.key,

@@ -56,8 +56,8 @@ def placed_regions(
 def left_out(
     rows: Collection[PlacedRegion], options: Collection[Candidates], costs: Mapping[tuple[str, str], Cost]
 ) -> Iterator[Refusal]:
-    """Why backends that stand in none of ``rows`` are not there: what became of their candidates."""
-    seen = {name for row in rows for name in (row.backend, *row.alternatives)}
+    """Why backends other than XLA that stand in none of ``rows`` are not there: what became of their candidates."""
+    seen = {XLA} | {name for row in rows for name in (row.backend, *row.alternatives)}
     told_of: dict[str, dict[Refusal, None]] = {}
     for each in options:
         for candidate in each.chosen_from:

@@ -147,9 +147,10 @@ def _refusal(node: Node) -> Unsupported | None:
     if tuple(lhs_spec) != last or tuple(out_spec) != last:
         return Unsupported("the kernels take and give arrays with the batch first and the channels last")
     channel_groups, batch_groups = (int(node.params[f"{of}_group_count"]) for of in ("feature", "batch"))
-    if channel_groups == 1 or batch_groups != 1:
-        found = f"{channel_groups} of channels and {batch_groups} of the batch"
-        return Unsupported(f"the kernels are for several groups of channels alone, got {found}")
+    if batch_groups != 1:
+        return Unsupported(f"the kernels are for groups of channels, got {batch_groups} groups of the batch")
+    if channel_groups == 1:
+        return Unsupported("the kernels are for convolutions in groups, got one group with all channels")
     if lhs.shape[-1] != node.out.shape[-1]:
         return Unsupported(f"a group must have as many channels out as in, got {lhs.shape[-1]} to {node.out.shape[-1]}")
     group = rhs.shape[rhs_spec[1]]
