@@ -385,6 +385,16 @@ def test_batch_norm_needs_all_vectors_along_one_axis():
     assert not composites(askew, jax.ShapeDtypeStruct((4, 4, 4), np.float32), CHANNELS, CHANNELS)
 
 
+def test_a_batch_of_one_that_shifts_itself_is_normalised_without_shift():
+    def fun(x, mean, variance):
+        return x + (x - mean) / jnp.sqrt(jnp.abs(variance) + 1e-3)
+
+    row = jax.ShapeDtypeStruct((1, 4), np.float32)
+    (node,) = composites(fun, row, CHANNELS, CHANNELS)
+    assert node.params == {"axis": 1, "epsilon": 1e-3, "scale": False, "shift": False}
+    assert node.inputs.count(node.inputs[0]) == 1
+
+
 def window(x, size=(1, 3, 3, 1), strides=(1, 2, 2, 1), padding=((0, 0), (1, 1), (1, 1), (0, 0)), **options):
     return lax.reduce_window(x, np.array(0, x.dtype), lax.add, size, strides, padding, **options)
 

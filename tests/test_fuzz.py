@@ -196,6 +196,31 @@ def test_where_one_infinite_weight_meets_padding_and_another_the_image():
     assert judged(fun, [wanted.at[0, 1, 0].set(0)], x, w) is not None
 
 
+def test_what_hangs_on_an_infinite_weight_at_padding_may_be_anything_and_nothing_else():
+    x, w = jnp.ones((1, 4, 1)).at[0, 0, 0].set(-jnp.inf), jnp.ones((3, 1, 1)).at[0].set(jnp.nan).at[1].set(-jnp.inf)
+    beside = jnp.full((1, 4, 1), jnp.inf)
+
+    def fun(x, w, beside):
+        y = lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return (jnp.where(y >= 0, beside, 1), y)
+
+    gated, y = fun(x, w, beside)
+    assert gated[0, 0, 0] == 1  # of NaN
+    assert judged(fun, [gated.at[0, 0, 0].set(jnp.nan), y.at[0, 0, 0].set(jnp.inf)], x, w, beside) is None
+    assert judged(fun, [gated.at[0, 1, 0].set(jnp.nan), y], x, w, beside) is not None
+
+
+def test_what_a_scatter_picks_is_equal_to_what_it_picked_from():
+    x, update = jnp.array([1.0, 5.0, 2.0]), jnp.array([3.0])
+
+    def fun(x, update):
+        lower = x.at[jnp.array([1])].min(update)
+        return (jnp.where(lower[1] == update, 1e-9, 0.0) * jnp.tanh(update),)
+
+    assert judged(fun, [jnp.array([0.0])], x, update) is not None
+    assert judged(fun, fun(x, update), x, update) is None
+
+
 def test_the_far_end_of_erfc_is_one_minus_erf_to_a_kernel():
     x = jnp.full(4, 5.0)
     assert judged(lambda x: (lax.erfc(x),), [jnp.zeros(4)], x) is None

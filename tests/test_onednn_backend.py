@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any
 
 import jax
@@ -385,6 +386,23 @@ def test_pooling_computes_what_jax_computes(drawn: tuple[Callable[..., Any], Any
         check(fun, x, ends_only=True)
 
 
+@pytest.mark.parametrize("order", [*permutations(range(4))], ids=str)
+@pytest.mark.parametrize("channels", [1, 5])
+def test_what_is_added_to_pools_is_read_right_wherever_channels_lie(order: tuple[int, ...], channels: int) -> None:
+    """Kernels for AVX-512 bring channels behind for themselves, and would not do so with what is added."""
+    sizes, windows = (2, channels, 5, 6), (1, 1, 2, 3)
+    shape, window = ([of[axis] for axis in order] for of in (sizes, windows))
+
+    def fun(x: Any, other: Any) -> Any:
+        return lax.reduce_window(x, np.float32(0), lax.add, window, (1,) * 4, "VALID") + other
+
+    x = normal(shape)
+    pooled = jax.eval_shape(fun, x, normal([1] * 4)).shape
+    check(fun, x, normal(pooled, seed=1))
+    last = order.index(1)
+    check(fun, x, normal([n if axis == last else 1 for axis, n in enumerate(pooled)], seed=2))
+
+
 def test_kinds_of_pooling_are_supported() -> None:
     def pooled(how: Any, init: float) -> Any:
         window = ((1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (0, 1), (0, 0)))
@@ -489,6 +507,19 @@ def test_what_follows_may_be_repeated_along_any_axes(kind: str, kept: Sequence[b
     shape = jax.eval_shape(function, *args).shape
     other = normal([n if keep else 1 for n, keep in zip(shape, kept, strict=False)], seed=5)
     check(lambda other, *args: function(*args) * other, other, *args)
+
+
+@pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
+@pytest.mark.parametrize("terms", [4, 5, 9])
+def test_an_infinity_is_no_nan_in_products_of_bfloat16(order: tuple[int, ...], terms: int) -> None:
+    """Pairs of an odd number of terms are filled up with zeros, which must not meet the last term once more."""
+    batch, _, last = (order.index(axis) for axis in range(3))
+    numbers = (((last,), (1,)), ((batch,), (0,)))
+    left = normal((2, 6, terms), BF16).at[..., -1].set(jnp.inf).transpose(order)
+    right = normal((2, terms, 15), BF16, 1)
+    graph = graph_of(lambda left, right: lax.dot_general(left, right, numbers), left, right)
+    for region in accepted(graph).values():
+        check_region(region, dict(zip(graph.inputs, (left, right), strict=True)).__getitem__)
 
 
 @pytest.mark.parametrize("unbiased", [0, 1])

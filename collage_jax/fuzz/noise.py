@@ -23,7 +23,8 @@ EXACT = frozenset({
     "copy", "neg", "abs", "sign", "max", "min", "clamp", "select_n", "floor", "ceil", "round", "reduce_max",
     "reduce_min", "iota", "sort", "top_k", "gather", "dynamic_slice", "dynamic_update_slice", "stop_gradient",
     "real", "imag", "split", "stack", "unstack", "tile", "reduce_window_max", "reduce_window_min", "cummax",
-    "cummin", "copy_p", "bitcast_convert_type",
+    "cummin", "copy_p", "bitcast_convert_type", "scatter", "scatter-min", "scatter-max",
+    "select_and_gather_add", "conj", "optimization_barrier",
 })  # fmt: skip
 
 _EXTREMES = frozenset({"max", "min", "clamp"})
@@ -34,14 +35,17 @@ class Noise:
     """What is added to each result, other numbers for each of them.
 
     Padding and gaps of a convolution are zeros that some multiply by a weight that is not finite and others do not
-    (the user guide says who): what such a weight would add to has what it makes of the image alone in every other
-    sample, and is NaN in the rest. XLA makes one convolution of the groups of a batch, in which each weight
-    meets zeros in place of the other groups. In the same samples the largest or smallest of several is that of those
-    that are not NaN: XLA loses NaN in such reductions of larger arrays, graph runtimes do so between two arrays, too.
+    (the user guide says who): what such a weight would add to is 0 in every other sample and NaN in the rest, or
+    ``at_padding``. XLA makes one convolution of the groups of a batch, in which each weight meets zeros in place of the
+    other groups. In the same samples the largest or smallest of several is that of those that are not NaN: XLA loses
+    NaN in such reductions of larger arrays, graph runtimes do so between two arrays, too.
     """
 
-    def __init__(self, seed: int, by_reader: bool = False, runtimes: bool = False) -> None:
+    def __init__(
+        self, seed: int, by_reader: bool = False, runtimes: bool = False, at_padding: float | None = None
+    ) -> None:
         self.by_reader = by_reader
+        self._at_padding = at_padding
         self._extremes = _REDUCED_EXTREMES | _EXTREMES if runtimes else _REDUCED_EXTREMES
         self._rng = np.random.default_rng(seed)
         self._signs: dict[Value, np.ndarray] = {}
@@ -55,26 +59,19 @@ class Noise:
         """In place of what some multiply by a number that is not finite, and others do not."""
         return 0.0 if self._drops else float("nan")
 
-    def on_convolution(self, node: Node, image: Any, weights: Any, result: Any) -> Any:
+    def on_convolution(self, node: Node, weights: Any, result: Any) -> Any:
         if not jnp.issubdtype(result.dtype, jnp.floating):
             return result
         bad = ~lax.is_finite(weights)
-        hits = _met(node, jnp.ones(image.shape, bool), bad)
+        hits = _met(node, jnp.ones(node.inputs[0].shape, bool), bad)
         numbers = node.params["dimension_numbers"]
         place = numbers.rhs_spec[0]
         total = jnp.sum(bad, axis=tuple(i for i in range(bad.ndim) if i != place), dtype="float32")
         meets_padding = hits < lax.broadcast_in_dim(total, result.shape, (numbers.out_spec[1],)) - 0.5
         if node.params["batch_group_count"] > 1:
             meets_padding |= jnp.any(bad)
-        if not self._drops:
-            return jnp.where(meets_padding, self._lost, result).astype(result.dtype)
-        (without,) = _compat.bind(node.eqn, dict(node.params), [image, jnp.where(bad, 0, weights)])
-        up, down, is_none = weights == np.inf, weights == -np.inf, jnp.isnan(weights)
-        rises = _met(node, image > 0, up) + _met(node, image < 0, down) > 0.5
-        falls = _met(node, image > 0, down) + _met(node, image < 0, up) > 0.5
-        is_lost = _met(node, jnp.isnan(image) | (image == 0), bad) + _met(node, ~jnp.isnan(image), is_none) > 0.5
-        kept = without + jnp.where(rises, np.inf, 0) + jnp.where(falls, -np.inf, 0) + jnp.where(is_lost, np.nan, 0)
-        return jnp.where(meets_padding, kept, result).astype(result.dtype)
+        instead = self._lost if self._at_padding is None else self._at_padding
+        return jnp.where(meets_padding, instead, result).astype(result.dtype)
 
     def on_products(self, node: Node, operands: Sequence[Any], result: Any) -> Any:
         """``result``, sums of products of ``operands``, off by a share of what the products add up to without signs.

@@ -61,8 +61,7 @@ def _put_otherwise(node: Node, env: Env, of_convolutions: set[Value], noise: Noi
     if node.op in ("conv_general_dilated", "dot_general"):
         env[node.out] = noise.on_products(node, operands, env[node.out])
     if node.op == "conv_general_dilated":
-        image, weights = operands
-        env[node.out] = noise.on_convolution(node, image, weights, env[node.out])
+        env[node.out] = noise.on_convolution(node, operands[1], env[node.out])
         of_convolutions.add(node.out)
     if node.op in AFFINE and not of_convolutions.isdisjoint(node.inputs):
         of_convolutions.add(node.out)

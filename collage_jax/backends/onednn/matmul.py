@@ -76,6 +76,10 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
         left, right = _swapped(right), _swapped(left)
         dst, groups = dst.swap_last(), swap_last(groups)
     left, right = (replace(o, memory=_unambiguous(o.memory)) for o in (left, right))
+    if _repeats_last(left.memory):
+        return Unsupported(
+            f"oneDNN makes NaN of infinities in batches that lie in turn, got {left.memory.dims[-1]} terms"
+        )
     dst = _adjoining(dst)
     return Call(
         op="matmul",
@@ -156,6 +160,16 @@ def _whole_rows(memory: Memory) -> Memory:
     if rows > 1 or row_stride >= columns * stride:
         return memory
     return replace(memory, strides=(*memory.strides[:-2], columns * stride, stride))
+
+
+def _repeats_last(memory: Memory) -> bool:
+    """True where oneDNN 3.2, which multiplies pairs of bfloat16, takes the last of an odd number once more, times zero.
+
+    It does so if batches of the left operand do not lie one after the other.
+    """
+    long = [s for n, s in zip(memory.dims[:-2], memory.strides, strict=False) if n > 1]
+    inner = [s for n, s in zip(memory.dims[-2:], memory.strides[-2:], strict=True) if n > 1]
+    return memory.dtype == "bf16" and memory.dims[-1] % 2 == 1 and bool(long and inner) and min(long) < max(inner)
 
 
 def _adjoining(memory: Memory) -> Memory:

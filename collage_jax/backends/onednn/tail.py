@@ -152,8 +152,10 @@ def _tail_memory(call: Call, view: View) -> Memory | None:
 
 
 def _is_read_right(call: Call, dims: Sequence[int]) -> bool:
-    """True where oneDNN 3.2 takes the right elements of another operand with ``dims`` of which some are repeated."""
+    """True where oneDNN 3.2 takes the right elements of another operand with ``dims``; those of 1 are repeated."""
     along = [d for d, n in enumerate(dims) if n > 1]
+    if call.op == "pool" and along:  # with AVX-512 it puts channels last for itself, and the operand not
+        return call.dst.strides[1] == 1
     if call.op == "resample":  # it counts channels, whatever the operand is
         return along in ([], [1])
     if call.op == "softmax":  # in rows, it takes the second dimension for the last

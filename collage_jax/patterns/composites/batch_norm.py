@@ -47,7 +47,8 @@ def _params(match: Match) -> Params | None:
     epsilon = match.numbers["epsilon"]
     if axis is None or x.ndim < 2 or not 0.0 <= epsilon < math.inf or not stands_straight(match, "x"):
         return None
-    if not are_vectors(match, _VECTORS, axis, x):
+    # A batch of one is a vector too; where it shifts itself, what follows it is no function of it and of statistics.
+    if not are_vectors(match, _VECTORS, axis, x) or any(match[name] is x for name in _VECTORS if name in match):
         return None
     return {
         "axis": axis,
