@@ -11,7 +11,9 @@ from fakes import CHEAP, Fake, Program, assert_same, fake_graph, programs, rando
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collage_jax import _compat
 from collage_jax.graph.evaluate import evaluate
+from collage_jax.graph.ir import Constant
 from collage_jax.graph.region import Region
 from collage_jax.graph.split import split
 from collage_jax.graph.trace import trace_function
@@ -255,3 +257,13 @@ def test_regions_that_feed_each_other_are_an_error():
 def test_a_chain_of_many_nodes_is_ordered_without_deep_recursion():
     graph = fake_graph([[i - 1] if i else [] for i in range(5000)])
     assert len(Plan(graph).steps) == 5000
+
+
+def test_a_number_that_is_a_result_keeps_its_weak_type():
+    graph = trace_function(lambda x, w: (x @ w, jnp.sum(x)), X, W)
+    quarter = Constant(_compat.shaped((), np.float32, weak_type=True), np.float32(0.25))
+    graph = replace(graph, outputs=(graph.outputs[0], quarter))
+    lowered = lower(everything(graph), split(graph, ()), {"fake": Fake()})
+    _, got = jax.jit(lowered.run)(([], []), X, W)
+    assert got == 0.25
+    assert got.weak_type
