@@ -509,6 +509,15 @@ def test_what_follows_may_be_repeated_along_any_axes(kind: str, kept: Sequence[b
     check(lambda other, *args: function(*args) * other, other, *args)
 
 
+@pytest.mark.parametrize("order", [*map("".join, permutations("NHWC"))])
+def test_a_convolution_of_one_tap_brings_positions_into_the_result_s_order(order: str) -> None:
+    """All axes are of one size, so that products in another order have the same shapes."""
+    x, weights = normal((2, 2, 2, 2)), normal((1, 1, 2, 2), seed=1)
+    for given in ("NHWC", "HWNC", "CWHN"):
+        numbers = given, "HWIO", order
+        check(lambda x, w, n=numbers: lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=n), x, weights)
+
+
 @pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
 @pytest.mark.parametrize("terms", [4, 5, 9])
 def test_an_infinity_is_no_nan_in_products_of_bfloat16(order: tuple[int, ...], terms: int) -> None:

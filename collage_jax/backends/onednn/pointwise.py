@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from .call import Call, Operand, PostOp
@@ -17,10 +18,11 @@ def as_product(call: Call) -> Call | None:
         return None
     (src_name, src), *others = call.sources
     weights = _weights(call.weights.memory)
-    left, result = _matrix(src.memory), _matrix(call.dst)
+    rows = _rows(call.dst)
+    left, result = _matrix(src.memory, rows), _matrix(call.dst, rows)
     if others or left is None or result is None:
         return None
-    post = [_post_op(p, result) for p in call.post]
+    post = [_post_op(p, result, rows) for p in call.post]
     if any(p is None for p in post):
         return None
     bias = call.bias
@@ -51,9 +53,13 @@ def _weights(memory: Memory) -> Memory:
     return Memory(memory.dtype, (channels, out_channels), (stride, out_stride))
 
 
-def _matrix(memory: Memory) -> Memory | None:
-    """(batch, channels, positions...) as (all positions, channels), if strides can express it."""
-    rows = sorted((d for d in range(len(memory.dims)) if d != 1), key=lambda d: -memory.strides[d])
+def _rows(result: Memory) -> Sequence[int]:
+    """Dimensions of positions as they lie in the result, in which all else has to have them in the same order."""
+    return sorted((d for d in range(len(result.dims)) if d != 1), key=lambda d: -result.strides[d])
+
+
+def _matrix(memory: Memory, rows: Sequence[int]) -> Memory | None:
+    """(batch, channels, positions...) as (all positions in the order ``rows``, channels), if strides can express it."""
     merged = merge(memory.dims, memory.strides, rows)
     channels, stride = memory.dims[1], memory.strides[1]
     if merged is None or (stride != 1 and channels > 1):
@@ -62,10 +68,10 @@ def _matrix(memory: Memory) -> Memory | None:
     return Memory(memory.dtype, dims, fill_strides(dims, (merged[1] if merged[0] > 1 else None, 1), (0, 1)))
 
 
-def _post_op(post: PostOp, result: Memory) -> PostOp | None:
+def _post_op(post: PostOp, result: Memory, rows: Sequence[int]) -> PostOp | None:
     if post.operand is None:
         return post
-    matrix = _matrix(post.operand.memory)
+    matrix = _matrix(post.operand.memory, rows)
     if matrix is None or matrix.dims[0] not in (1, result.dims[0]):
         return None
     return replace(post, operand=Operand(matrix, post.operand.values, post.operand.make))
