@@ -513,8 +513,8 @@ def test_what_follows_may_be_repeated_along_any_axes(kind: str, kept: Sequence[b
 def test_a_convolution_of_one_tap_brings_positions_into_the_result_s_order(order: str) -> None:
     """All axes are of one size, so that products in another order have the same shapes."""
     x, weights = normal((2, 2, 2, 2)), normal((1, 1, 2, 2), seed=1)
-    for given in ("NHWC", "HWNC", "CWHN"):
-        numbers = given, "HWIO", order
+    for source in ("NHWC", "HWNC", "CWHN"):
+        numbers = source, "HWIO", order
         check(lambda x, w, n=numbers: lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=n), x, weights)
 
 
