@@ -20,7 +20,7 @@ from .savings import BETTER, faster_but_left, is_better, saved_most
 WIDTH = 150
 #: In fewer columns the shapes of regions have no room; in fewer than the second nothing has.
 WITH_SHAPES, NARROWEST = 120, 60
-#: Regions with less than this share of the time are told in one row, if there are so many of them.
+#: Regions with less than this share of the time, or without one, are told in one row if there are so many of them.
 SMALL, FEW = 0.001, 4
 
 
@@ -70,7 +70,7 @@ def _regions(placement: Placement, is_wide: bool) -> Table:
         share = f"{region.total_us / total:.1%}" if total else ""
         rows.add_row(*map(Text, _cells(region, share, is_wide)))
     if small:
-        rest = f"{len(small)} more, each of them less than {SMALL:.1%} of the time"
+        rest = f"{len(small)} more, of less than {SMALL:.1%} each or not timed alone"
         share = f"{sum(region.total_us for region in small) / total:.1%}"
         times = str(sum(region.count for region in small)), "", share
         rows.add_row(*map(Text, ("", "", rest, *([""] if is_wide else []), *times, "")))
