@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,10 +15,11 @@ from ..measure.compare import largest_error, tolerance
 from ..placement import Placement
 from ..problem import problem_of
 from ..tuning.replay import plan_of
+from .judging import difference
 
 
 def culprits(closed_jaxpr: Any, frozen: Sequence[int], arguments: Sequence[Any], placement: Placement) -> Iterator[str]:
-    """A line for each kernel at the top of the program that differs from XLA by more than its tolerance, or fails."""
+    """A line for each kernel at the top of the program that fails, or differs from XLA by more than it may be off."""
     problem = problem_of(closed_jaxpr, frozen)
     allowed, _ = registry.usable(None)
     backends = registry.with_reference(allowed)
@@ -45,7 +47,10 @@ def culprits(closed_jaxpr: Any, frozen: Sequence[int], arguments: Sequence[Any],
             yield f"{title}: {told(error)}"
             continue
         got = got if isinstance(got, (tuple, list)) else [got]
-        again = jax.jit(callable_of(region.nodes, region.entries, region.exits))(*operands)
+        alone = callable_of(region.nodes, region.entries, region.exits)
+        again = jax.jit(alone)(*operands)
         error = largest_error(got, again)
-        if not error <= tolerance(region):
+        if error <= tolerance(region):
+            continue
+        if difference(got, again, partial(jax.make_jaxpr(alone), *operands), operands) is not None:
             yield f"{title}: {error:.2e} of the largest apart, {tolerance(region):.2e} allowed"
