@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -398,9 +399,13 @@ def test_what_is_added_to_pools_is_read_right_wherever_channels_lie(order: tuple
 
     x = normal(shape)
     pooled = jax.eval_shape(fun, x, normal([1] * 4)).shape
-    check(fun, x, normal(pooled, seed=1))
+    labels = check(fun, x, normal(pooled, seed=1))
     last = order.index(1)
-    check(fun, x, normal([n if axis == last else 1 for axis, n in enumerate(pooled)], seed=2))
+    labels |= check(fun, x, normal([n if axis == last else 1 for axis, n in enumerate(pooled)], seed=2))
+    if order == (0, 2, 3, 1):
+        assert labels == {"avg_pool", "avg_pool+add"}
+    elif order == (0, 1, 2, 3) and channels > 1:
+        assert labels == {"avg_pool"}
 
 
 def test_kinds_of_pooling_are_supported() -> None:
@@ -515,10 +520,11 @@ def test_a_convolution_of_one_tap_brings_positions_into_the_result_s_order(order
     x, weights = normal((2, 2, 2, 2)), normal((1, 1, 2, 2), seed=1)
     for source in ("NHWC", "HWNC", "CWHN"):
         numbers = source, "HWIO", order
-        check(lambda x, w, n=numbers: lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=n), x, weights)
+        fun = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", dimension_numbers=numbers)
+        assert check(fun, x, weights)
 
 
-@pytest.mark.parametrize("order", [*permutations(range(3))], ids=str)
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (2, 0, 1)], ids=str)
 @pytest.mark.parametrize("terms", [4, 5, 9])
 def test_an_infinity_is_no_nan_in_products_of_bfloat16(order: tuple[int, ...], terms: int) -> None:
     """Pairs of an odd number of terms are filled up with zeros, which must not meet the last term once more."""
@@ -526,8 +532,11 @@ def test_an_infinity_is_no_nan_in_products_of_bfloat16(order: tuple[int, ...], t
     numbers = (((last,), (1,)), ((batch,), (0,)))
     left = normal((2, 6, terms), BF16).at[..., -1].set(jnp.inf).transpose(order)
     right = normal((2, terms, 15), BF16, 1)
+    skip_unless_onednn_takes(BF16)
     graph = graph_of(lambda left, right: lax.dot_general(left, right, numbers), left, right)
-    for region in accepted(graph).values():
+    regions = accepted(graph)
+    assert bool(regions) == (terms % 2 == 0 or order[0] == 0)
+    for region in regions.values():
         check_region(region, dict(zip(graph.inputs, (left, right), strict=True)).__getitem__)
 
 

@@ -1,6 +1,5 @@
 """PyTorch's memory formats: channels first, or last."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from networks import Network
 from torch import Tensor
 
+from .timing import seconds
 from .torch_networks import TorchNetwork, input_of
 
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -22,13 +22,5 @@ def faster_format(network: Network, batch: int, build: Callable[[TorchNetwork, T
         module = TorchNetwork(network).eval().to(memory_format=memory_format)
         seen = x.contiguous(memory_format=memory_format) if FORMATS.get(x.ndim) == memory_format else x
         call = build(module, seen)
-        timed.append((_seconds(call), call))
+        timed.append((seconds(call), call))
     return min(timed, key=lambda pair: pair[0])[1]
-
-
-def _seconds(call, calls=3):
-    call()
-    start = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return time.perf_counter() - start

@@ -3,7 +3,6 @@
 MKL, which PyTorch brings, keeps to AVX2 on processors that are not Intel's.
 """
 
-import time
 from collections.abc import Callable
 
 import jax
@@ -11,13 +10,13 @@ import numpy as np
 import torch
 from networks import Network
 
-PRODUCT = 2048
-TRIES = 5
+from .results import PRODUCT
+from .timing import seconds
 
 
 def product(network: Network, batch: int) -> Callable[[], np.ndarray]:
     """A square product in float32, whatever the network."""
-    return min((_by_mkl(), _by_xla()), key=_fastest)
+    return min((_by_mkl(), _by_xla()), key=seconds)
 
 
 def _by_mkl() -> Callable[[], np.ndarray]:
@@ -29,14 +28,3 @@ def _by_xla() -> Callable[[], np.ndarray]:
     a, b = (jax.random.normal(jax.random.key(seed), (PRODUCT, PRODUCT)) for seed in range(2))
     multiply = jax.jit(jax.numpy.matmul)
     return lambda: np.asarray(jax.block_until_ready(multiply(a, b)))
-
-
-def _fastest(call: Callable[[], np.ndarray]) -> float:
-    """Seconds of the fastest of a few calls."""
-    call()
-    seconds = []
-    for _ in range(TRIES):
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)

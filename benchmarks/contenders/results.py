@@ -6,7 +6,9 @@ import numpy as np
 
 from . import CONTENDERS, LIMIT, OURS
 
-PRODUCT_GFLOP = 2 * 2048**3 / 1e9
+#: Rows and columns of the matrices whose product is the limit, and its operations.
+PRODUCT = 2048
+PRODUCT_GFLOP = 2 * PRODUCT**3 / 1e9
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _rank(cost: Cost) -> tuple[int, float]:
 
 def against(cost: Cost, chosen: Cost) -> str:
     """How many times ``chosen`` a cost is, as ``1.52x``; nothing where one of them has no time."""
-    times = [each.median_us for each in (cost, chosen) if isinstance(each, Measured) and each.has_time]
+    times = [each.median_us for each in (cost, chosen) if is_timed(each)]
     return f"{times[0] / times[1]:.2f}x" if len(times) == 2 and times[1] else ""
 
 

@@ -78,7 +78,7 @@ def plan(graph: Graph, node: Node, absorbed: frozenset[Node]) -> Call | Unsuppor
     left, right = (replace(o, memory=_unambiguous(o.memory)) for o in (left, right))
     if _repeats_last(left.memory):
         return Unsupported(
-            f"oneDNN makes NaN of infinities in batches that lie in turn, got {left.memory.dims[-1]} terms"
+            f"oneDNN makes NaN of infinities where batches lie in turn, got an odd {left.memory.dims[-1]} terms"
         )
     dst = _adjoining(dst)
     return Call(
