@@ -34,6 +34,13 @@ settings.register_profile("thorough", max_examples=300, **(_COMMON | {"derandomi
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_configure(config):
+    # Not in addopts: a -m on the command line, "not gpu" say, would be in place of it.
+    wanted = config.option.markexpr
+    if "slow" not in wanted:
+        config.option.markexpr = f"({wanted}) and not slow" if wanted else "not slow"
+
+
 def pytest_collection_modifyitems(items):
     if (missing := xla_target.why_not()) is not None:
         for item in items:

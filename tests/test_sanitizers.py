@@ -63,6 +63,17 @@ def test_a_race_counts_if_no_side_is_known_to_be_others(one, other, counts, tmp_
     assert len(list(sanitizers.found(tmp_path))) == counts
 
 
+@pytest.mark.parametrize(
+    ("maker", "counts"), [("Run csrc/rows/plan.cc:3", 1), ("<null> <null> (libopenvino.so+0x1)", 0)]
+)
+def test_a_mutex_counts_if_it_is_in_memory_of_ours(maker, counts, tmp_path):
+    waits = "WARNING: ThreadSanitizer: unlock of an unlocked mutex (pid=1)\n    #0 pthread_cond_wait tsan.cpp:1"
+    place = f"  Location is heap block of size 8:\n    #0 operator new(unsigned long) new.cpp:2\n    #1 {maker}\n"
+    text = "=" * 18 + f"\n{waits}\n\n{place}    #2 Outer csrc/rows/plan.cc:9\n" + "=" * 18 + "\n"
+    (tmp_path / "report.1").write_text(text, encoding="utf8")
+    assert len(list(sanitizers.found(tmp_path))) == counts
+
+
 def test_kernels_on_texts_of_all_kinds_keep_to_their_arrays():
     pytest.importorskip("pybind11", reason="pybind11 is not installed")
     skip_without("address")
