@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ def skip_without(mode):
 FAULTS = {
     "address": ("int* a = new int[4]; a[n] = 1; delete[] a;", "heap-buffer-overflow"),
     "leak": ("static int* volatile held; held = new int[n]; held = nullptr;", "Direct leak of 16 byte"),
+    # Several, for a register may still hold the last.
+    "references": ('for (int i = 0; i < n; ++i) PyBytes_FromStringAndSize("held", n);', "Direct leak of"),
     "thread": (
         "int held = n; auto more = [&] { for (int i = 0; i < 1000; ++i) ++held; };"
         " std::thread one(more), other(more); one.join(); other.join();",
@@ -39,10 +42,13 @@ def test_a_fault_is_reported_with_its_place(mode, tmp_path):
     body, wanted = FAULTS[mode]
     (tmp_path / "csrc").mkdir()
     source, library = tmp_path / "csrc/faulty.cc", tmp_path / "faulty.so"
-    source.write_text(f'#include <thread>\nextern "C" void Fault(int n) {{ {body} }}\n', encoding="utf8")
-    flags = [*sanitizers.flags(mode), "-shared", "-fPIC"]
+    source.write_text(
+        f'#include <Python.h>\n#include <thread>\nextern "C" void Fault(int n) {{ {body} }}\n', encoding="utf8"
+    )
+    flags = [*sanitizers.flags(mode), "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
     subprocess.run(["g++", *flags, "csrc/faulty.cc", "-o", str(library)], cwd=tmp_path, check=True)
-    program = f"import ctypes; ctypes.CDLL({str(library)!r}).Fault(4)"
+    sanitizers.build_preloaded(mode, tmp_path)
+    program = f"import ctypes; ctypes.PyDLL({str(library)!r}).Fault(4)"
     environment = sanitizers.environment(mode, tmp_path / "reports", tmp_path)
     subprocess.run(sanitizers.fixed(mode, [sys.executable, "-c", program]), env=environment, check=False)
     reports = list(sanitizers.found(tmp_path / "reports"))

@@ -54,6 +54,7 @@ class Mode:
     options: dict[str, str]
     build: str = ""  # of another mode
     tests: tuple[str, ...] = TESTS
+    preload: str = ""  # a source here, loaded after the runtimes
 
 
 _LINES = "-g1", "-fno-omit-frame-pointer"
@@ -93,6 +94,7 @@ MODES = {
         _LEAKS | {"ASAN_OPTIONS": _LEAKS["ASAN_OPTIONS"] + ":fast_unwind_on_malloc=0", "PYTHONMALLOC": "malloc"},
         build="address",
         tests=("callback", "entry"),
+        preload="unseen_frames.cc",
     ),
 }
 
@@ -152,7 +154,15 @@ def build(name: str, *extensions: str) -> Path:
         old.unlink()
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "collage_jax", package, ignore=ignored, dirs_exist_ok=True)
+    build_preloaded(name, folder / "lib")
     return folder / "lib"
+
+
+def build_preloaded(name: str, lib: Path) -> None:
+    """Builds what the mode ``name`` preloads of ours, if it does."""
+    if made := _preloaded(name, lib):
+        source = HERE / MODES[name].preload
+        subprocess.run(["g++", "-O1", "-shared", "-fPIC", str(source), "-o", str(made)], check=True)
 
 
 def flags(name: str) -> tuple[str, ...]:
@@ -189,6 +199,12 @@ def run(name: str, lib: Path, arguments: list[str]) -> tuple[bool, list[str]]:
     return _passed(outcome), sorted(set(found(reports)))
 
 
+def _preloaded(name: str, lib: Path) -> Path | None:
+    """Where what the mode ``name`` preloads of ours is, if it does."""
+    source = MODES[name].preload
+    return lib / Path(source).with_suffix(".so") if source else None
+
+
 def fixed(name: str, command: list[str]) -> list[str]:
     """``command`` as the sanitizer needs it: the shadow memory of threads has fixed places."""
     return ["setarch", "-R", *command] if name == "thread" else command
@@ -215,7 +231,7 @@ def environment(name: str, reports: Path, lib: Path) -> dict[str, str]:
         **{
             variable: value + (log if variable.endswith("_OPTIONS") else "") for variable, value in mode.options.items()
         },
-        "LD_PRELOAD": ":".join(str(_runtime(each)) for each in mode.runtimes),
+        "LD_PRELOAD": ":".join(str(each) for each in (*map(_runtime, mode.runtimes), _preloaded(name, lib)) if each),
         "PYTHONPATH": str(lib),
         "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "brief"),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", _QUICK_XLA),
