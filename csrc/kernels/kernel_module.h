@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../bindings.h"
+#include "../huge_pages.h"
 #include "../tokens.h"
 #include "offers.h"
 
@@ -51,7 +52,9 @@ struct KernelModule {
       std::vector<const void*> operands;
       for (size_t i = 0; i < bytes.size(); ++i)
         operands.push_back(Data(arguments.get<ffi::AnyBuffer>(i).value(), "operand " + std::to_string(i), bytes[i]));
-      plan->Run(operands.data(), Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", plan->ResultBytes()));
+      void* result = Data(*results.get<ffi::AnyBuffer>(0).value(), "the result", plan->ResultBytes());
+      PreferHugePages(result, plan->ResultBytes());
+      plan->Run(operands.data(), result);
     });
   }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../bindings.h"
+#include "../huge_pages.h"
 #include "library.h"
 #include "plan.h"
 #include "query.h"
@@ -47,6 +48,7 @@ ffi::Error Run(const Plan& plan, const Pool& pool, ffi::RemainingArgs arguments,
     thread_local std::vector<const void*> addresses;
     addresses.clear();
     for (const ffi::AnyBuffer& operand : operands) addresses.push_back(operand.untyped_data());
+    PreferHugePages(result.untyped_data(), result.size_bytes());
     RunPlan(plan, addresses.data(), result.untyped_data(), pool);
   });
 }

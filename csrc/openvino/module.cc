@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../bindings.h"
+#include "../huge_pages.h"
 #include "../tokens.h"
 #include "api.h"
 #include "models.h"
@@ -67,8 +68,10 @@ ffi::Error Execute(State* models, ffi::RemainingArgs arguments, ffi::RemainingRe
     std::vector<void*> inputs, outputs;
     for (size_t i = 0; i < recipe.inputs.size(); ++i)
       inputs.push_back(Address(arguments.get<ffi::AnyBuffer>(fixed + i).value(), recipe.inputs[i], "input ", i));
-    for (size_t i = 0; i < recipe.outputs.size(); ++i)
+    for (size_t i = 0; i < recipe.outputs.size(); ++i) {
       outputs.push_back(Address(*results.get<ffi::AnyBuffer>(i).value(), recipe.outputs[i], "output ", i));
+      PreferHugePages(outputs.back(), recipe.outputs[i].bytes());
+    }
     models->Find(token, [&] { return Weights(recipe, arguments, 1); })->Run(inputs, outputs);
   });
 }

@@ -1,20 +1,14 @@
 #include "arena.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
 
+#include "../huge_pages.h"
 #include "../scratch.h"
 
 namespace collage::program {
-namespace {
-
-constexpr size_t kHugePage = size_t{1} << 21;
-
-}  // namespace
 
 // Each array goes to the lowest place that is free throughout its lifetime, large arrays first, for small ones fit into
 // what those leave.
@@ -53,10 +47,8 @@ Arena::Loan::Block Arena::Make() const {
   const size_t rounded = (std::max<size_t>(bytes_, 1) + alignment - 1) / alignment * alignment;
   Loan::Block block(static_cast<std::byte*>(std::aligned_alloc(alignment, rounded)));
   if (!block) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
   // Fewer entries in the processor's table of pages. Without them it works as well.
-  if (alignment == kHugePage) madvise(block.get(), rounded, MADV_HUGEPAGE);
-#endif
+  if (alignment == kHugePage) AskForHugePages(block.get(), rounded);
   return block;
 }
 

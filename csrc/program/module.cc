@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../bindings.h"
+#include "../huge_pages.h"
 #include "program.h"
 
 namespace collage::program {
@@ -46,6 +47,7 @@ ffi::Error Execute(State* program, ffi::RemainingArgs arguments, ffi::RemainingR
       const auto buffer = *results.get<ffi::AnyBuffer>(i).value();
       Check("result " + std::to_string(i), buffer.size_bytes(), program->output_bytes()[i]);
       outputs[i] = buffer.untyped_data();
+      PreferHugePages(outputs[i], buffer.size_bytes());
     }
     float* microseconds = nullptr;
     if (program->is_timed()) {
