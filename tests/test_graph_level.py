@@ -206,6 +206,7 @@ def test_a_program_that_is_hopeless_at_once_runs_once():
     trials = Trials([], [], Reference(lambda: [jnp.ones(())]), None)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(whole, "HOPELESS_S", 0.1)
+        patched.setattr(whole, "BUILDING_S", 0.2)
         assert trials.enter("slow", lambda: Slow)
     times = trials.race([whole.XLA_ALONE, "slow"], 3, 1.0, 6.0)
     assert len(calls) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 
 import jax
@@ -290,6 +291,28 @@ def test_where_results_hang_on_the_last_digits_programs_may_be_off_as_jit_is_fro
     assert right and not trials.excuse("placed")
     assert not entered(1.0, shift=4e-3)[0]  # the other result is off further than a jump may be
     assert not entered(1 + 1e-6, tolerance=5e-5)[0]  # what the caller says holds
+
+
+def test_what_a_library_builds_in_the_first_run_makes_no_program_hopeless():
+    x, runs = jnp.ones(100), []
+
+    def slow_at_first(x):
+        runs.append(len(runs))
+        time.sleep(0 if len(runs) > 1 else 2 * whole.HOPELESS_S)
+        return x
+
+    def run(prepared, x):
+        return [jax.pure_callback(slow_at_first, x, x)]
+
+    def takes_a_while():
+        time.sleep(whole.HOPELESS_S / 2)
+        return [x]
+
+    trials = whole.Trials([], [x], Reference(takes_a_while), None)
+    assert trials.enter("placed", lambda: Lowered(lambda: ((), ()), run))
+    before = len(runs)
+    trials.race(["placed", whole.XLA_ALONE], rounds=3, seconds=1.0, hopeless=2.0)
+    assert len(runs) > before
 
 
 def test_one_result_may_jump_as_far_as_another_does():
