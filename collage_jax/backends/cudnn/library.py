@@ -55,7 +55,10 @@ def missing() -> Unsupported | None:
     try:
         native.path_of("_cudnn")
     except ImportError as error:
-        return Unsupported(f"{error}; it is built where cuDNN's headers are: see requirements-cudnn.txt")
+        return Unsupported(
+            f"{error}; it is built where the headers of nvidia-cudnn-cu13 and nvidia-cudnn-frontend are: see "
+            "requirements-cudnn.txt"
+        )
     return next((path for path in map(opened, (CUBLASLT, CUDNN)) if isinstance(path, Unsupported)), None)
 
 
