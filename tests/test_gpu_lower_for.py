@@ -513,6 +513,23 @@ def test_a_runtime_is_taken_to_be_as_fast_as_xla_and_used_where_no_library_is(re
     assert "runtime" not in lower_for(network, W, X).placement.counts()
 
 
+class Products(Called):
+    name = "products"
+    patterns = (Pattern("dot", op("dot_general")(any_("x"), any_("w"))),)
+
+
+def test_a_runtime_that_wants_all_does_not_keep_ties_from_libraries(registered, no_compiler):
+    """What a runtime asks for has a cost by XLA, too: as one region, and not as many small ones."""
+
+    def sorted_between(x, w):
+        return jnp.sort(jnp.sort(x @ w, axis=0), axis=1) @ w
+
+    registered(Runtime(), Products())
+    square = of(64, 64)
+    for backends in (["products"], ["runtime", "products"], None):
+        assert lower_for(sorted_between, square, square, backends=backends).placement.counts()["products"] == 2
+
+
 class Telling(Called):
     name = "telling"
 

@@ -154,11 +154,15 @@ class Placing:
         return self._roofline.of_plan(plan, self.backends)
 
     def _rank(self, candidate: Candidate) -> int:
-        """Who is taken of those that cost the same, the lowest first; a runtime is modelled as XLA is."""
+        """Who is taken of those that cost the same, the lowest first; a runtime is modelled as XLA is.
+
+        By operation: one large region of XLA's must not count less than many small ones.
+        """
+        size = len(candidate.region.nodes)
         if candidate.backend == XLA:
-            return 1
+            return size
         is_library = self.backends[candidate.backend].kind == "kernel-library"
-        return 0 if is_library and needs_engine(candidate.region) else 2
+        return 0 if is_library and needs_engine(candidate.region) else 2 * size
 
 
 def _kind(candidate: Candidate) -> Kind:
