@@ -1,6 +1,6 @@
 // Huge pages for fresh memory. What XLA needs between the operations of a large program it gets anew from the operating
 // system in each call, and gives back at its end: with pages of 4 KiB a call takes a fault for each of them, which costs
-// a training step a quarter of its time.
+// a training step a fifth of its time.
 #pragma once
 
 #include <cstddef>

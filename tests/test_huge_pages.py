@@ -51,12 +51,13 @@ def flags_at(address: int) -> set[str]:
     ],
 )
 def test_large_results_are_in_huge_pages(names, function, target):
-    usable = {backend.name: backend for backend in registry.usable(None)[0]}
-    if missing := [name for name in names if name not in usable]:
-        pytest.skip(f"{', '.join(missing)} cannot be used here")
+    allowed, unavailable = registry.usable(None)
+    if missing := [f"{name}: {unavailable[name]}" for name in names if name in unavailable]:
+        pytest.skip("; ".join(missing))
     x, w = jnp.ones((ROWS, 512), jnp.float32), jnp.eye(512, dtype=jnp.float32)
     problem = problem_of(jax.make_jaxpr(function)(x, w), ())
-    kernels = [usable[name] for name in names]
+    kernels = [backend for backend in allowed if backend.name in names]
+    assert len(kernels) == len(names)
     backends = registry.with_reference(kernels)
     plan, _ = plan_of(on_kernels(problem, kernels), problem, backends)
     lowered = lower(plan, problem.split, backends)

@@ -63,9 +63,9 @@ def _share(wanted: Any, hidden: float) -> float:
     return min(1.0, largest(wanted) / hidden) if hidden else 1.0
 
 
-def nudged(arrays: Sequence[Any], units: int = 1) -> list[Any]:
+def nudged(arrays: Sequence[Any], units: int = 1, direction: int = 0) -> list[Any]:
     """``arrays`` with each real or complex number ``units`` in the last place larger or smaller, at random."""
-    return [_nudged(array, units, np.random.default_rng(place)) for place, array in enumerate(arrays)]
+    return [_nudged(array, units, np.random.default_rng([place, direction])) for place, array in enumerate(arrays)]
 
 
 def _nudged(array: Any, units: int, rng: np.random.Generator) -> Any:
