@@ -57,6 +57,11 @@ class Failed:
     stage: str
     reason: str
 
+    @property
+    def was_tried(self) -> bool:
+        """False where the budget did not reach so far, so that nothing is known."""
+        return self.stage != "budget"
+
 
 Cost: TypeAlias = Measured | Failed
 

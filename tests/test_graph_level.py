@@ -182,10 +182,52 @@ def test_a_runtime_that_leaves_xla_seconds_of_work_is_not_tried(monkeypatch):
     graph = trace_function(grouped, jnp.ones((1, 5, 5, 4)), jnp.ones((3, 3, 2, 4)))
     for runtime, tried in ((Runtime("runtime", but=("conv_general_dilated",)), False), (Runtime("runtime"), True)):
         options = {graph: find(graph, [runtime])}
-        assert runtime_plans(options, graph, {"runtime": runtime})
+        assert runtime_plans(options, graph, {"runtime": runtime}, {})
         with monkeypatch.context() as patched:
             patched.setattr("collage_jax.measure.reference.TOO_LABORIOUS_S", 1e-12)
-            assert bool(runtime_plans(options, graph, {"runtime": runtime})) == tried
+            assert bool(runtime_plans(options, graph, {"runtime": runtime}, {})) == tried
+
+
+class WrongTogether(Runtime):
+    """Right on one operation at a time; more of them at once are wrong where arguments are large."""
+
+    def propose(self, graph):
+        yield from super().propose(graph)
+        yield from (Proposal((node,), "one") for node in graph.nodes)
+
+    def emit(self, region):
+        kernel = super().emit(region)
+        clips = len(region.nodes) > 1
+        return lambda *arrays: kernel(*(jnp.clip(a, -1, 1) for a in arrays) if clips else arrays)
+
+
+def test_what_failed_alone_is_in_no_program_though_it_is_right_on_the_arguments_of_the_call(monkeypatch):
+    """Else the decision would hold a kernel that is known to be wrong, and each process would decide anew."""
+    use(monkeypatch, WrongTogether("runtime"), ours_s=1e-3, xla_s=1e-2)
+    takes_s = {whole.XLA_ALONE: 1e-2, "all on runtime": 1e-4}
+    monkeypatch.setattr(whole, "race", lambda names, **_: {n: np.full(5, takes_s.get(n, 1e-3)) for n in names})
+    placement = collage_jax.jit(chain).placement(X, X)
+    assert placement.counts().keys() == {"runtime"}
+    assert all(len(region.ops) == 1 for region in placement.regions)
+    again = collage_jax.jit(chain).placement(X, X)
+    assert again.notes[0].startswith("Decided before")
+    assert again.regions == placement.regions
+
+
+def test_a_program_with_a_kernel_that_failed_alone_is_not_built():
+    """What a search merges can be a region that failed."""
+    problem, near, known = neighbourhood(Runtime("runtime"))
+    each = problem.split.each
+    plan = near.plan(near.genome_of("runtime"))
+    ((region, _),) = plan.placed
+    options = {each: find(each, [known["runtime"]])}
+    (key,) = [c.key for c in options[each].chosen_from if c.region.indices == region.indices and c.backend == "runtime"]
+    trials = Trials([], [X, X], Reference(lambda: [chain(X, X)]), None)
+    for cost, is_built in ((Failed("verify", "it differs"), False), (Failed("budget", "no time"), True)):
+        costs = {(key, "runtime"): cost}
+        level = GraphLevel(trials, lambda plan: lower(plan, problem.split, known), options, costs, known, {})
+        assert level.enter("evolved", plan) == is_built
+    assert trials.notes == [f"evolved: runtime failed alone on {'+'.join(region.ops)}: it differs"]
 
 
 def test_a_program_that_is_hopeless_at_once_runs_once():

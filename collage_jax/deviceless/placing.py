@@ -125,7 +125,7 @@ class Placing:
         root = self._problem.split.each
         charges = Charges(leaving_us=0.0, rank=self._rank)
         placed = {g: choose(options, self._costs, charges).placed for g, options in self._options.items()}
-        whole = runtime_plans(self._options, root, self.backends)
+        whole = runtime_plans(self._options, root, self.backends, self._costs)
         right = [p for p in whole.values() if not any(isinstance(self._costs[k], Failed) for k in self.kernels(p))]
         plan, plain = self._with_fusion(placed), Plan.plain(root)
         others = [*right, plain] if self._is_asked_for else [plain, *right]

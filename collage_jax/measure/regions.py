@@ -75,7 +75,7 @@ def measure(
             costs = measure_family(family, backends, key_of, deadline, until, one_by_one)
             for group, found in zip(family, costs, strict=True):
                 for name, cost in found.items():
-                    if not (isinstance(cost, Failed) and cost.stage == "budget"):
+                    if not isinstance(cost, Failed) or cost.was_tried:
                         store.put(key_of(group[name]), cost)
                 if found:
                     yield group, found

@@ -12,7 +12,7 @@ from typing import Any
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidates
-from ..costs import Cost, Measured
+from ..costs import Cost, Failed, Measured
 from ..graph.ir import Graph, Node
 from ..graph.region import Region
 from ..lowering.build import Lowered
@@ -47,16 +47,22 @@ def plans_to_time(
     return {name: plans[name] for name in distinct.values() if not plans[name].is_plain}
 
 
-def runtime_plans(options: Mapping[Graph, Candidates], root: Graph, backends: Mapping[str, Backend]) -> dict[str, Plan]:
+def runtime_plans(
+    options: Mapping[Graph, Candidates],
+    root: Graph,
+    backends: Mapping[str, Backend],
+    costs: Mapping[tuple[str, str], Cost],
+) -> dict[str, Plan]:
     """For each graph runtime, the plan for ``root`` that gives it all it takes: the largest regions first.
 
-    None for one that would leave XLA what takes it seconds.
+    Without those that failed alone; none for a runtime that would leave XLA what takes it seconds.
     """
     plans: dict[str, Plan] = {}
     for name in [n for n, backend in backends.items() if backend.kind == "graph-runtime" and n != XLA]:
         placed: dict[Graph, list[tuple[Region, str]]] = {}
         for graph, each in options.items():
-            regions = [c.region for c in (*each.subgraphs, *each.chosen_from) if c.backend == name]
+            taken = [c for c in (*each.subgraphs, *each.chosen_from) if c.backend == name]
+            regions = [c.region for c in taken if not _has_failed(costs.get((c.key, name)))]
             covered: set[Node] = set()
             for region in sorted(regions, key=lambda r: -len(r.nodes)):
                 if covered.isdisjoint(region.nodes):
@@ -65,6 +71,11 @@ def runtime_plans(options: Mapping[Graph, Candidates], root: Graph, backends: Ma
         if placed and _left_s(options, placed) < reference.TOO_LABORIOUS_S:
             plans[f"all on {name}"] = Plan.of(root, placed)
     return plans
+
+
+def _has_failed(cost: Cost | None) -> bool:
+    """True for a kernel that is known to be wrong, or not to work."""
+    return isinstance(cost, Failed) and cost.was_tried
 
 
 def _left_s(options: Mapping[Graph, Candidates], placed: Mapping[Graph, Sequence[tuple[Region, str]]]) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidates, is_view
-from ..costs import Cost, Measured
+from ..costs import Cost, Failed, Measured
 from ..graph.ir import Graph
 from ..graph.region import Region
 from ..lowering.build import Lowered
@@ -88,9 +88,9 @@ class GraphLevel:
         self._keys = {(id(g), c.region.indices, c.backend): c.key for g, o in options.items() for c in o.chosen_from}
 
     def enter(self, name: str, plan: Plan) -> bool:
-        """Let ``plan`` take part, unless it is known to end the process or it is not right."""
-        if name in self._barred:
-            self._trials.notes.append(f"{name}: {self._barred[name]}")
+        """Let ``plan`` take part, unless it or a kernel in it is known to fail or it is not right."""
+        if (why := self._barred.get(name) or self._why_not(plan)) is not None:
+            self._trials.notes.append(f"{name}: {why}")
             return False
         self._plans[name] = plan
         return self._trials.enter(name, lambda: self._build(plan))
@@ -177,6 +177,17 @@ class GraphLevel:
         if len(region.nodes) == 1:
             return 0.0
         return sum(self._cost_us(graph, Region.of(graph, (node,)), XLA, costs) for node in region.nodes)
+
+    def _why_not(self, plan: Plan) -> str | None:
+        """What is wrong with a kernel of ``plan``, alone: on the arguments of one call it may seem right.
+
+        Regions of a graph runtime that were merged can be one that failed.
+        """
+        for part, region, name in plan.everything():
+            cost = self._costs.get((self._keys.get((id(part.graph), region.indices, name), ""), name))
+            if isinstance(cost, Failed) and cost.was_tried:
+                return f"{name} failed alone on {'+'.join(region.ops)}: {cost.reason}"
+        return None
 
     def _timed(self, names: Sequence[str]) -> dict[str, float]:
         """Microseconds of programs, those in ``names`` and XLA alone."""

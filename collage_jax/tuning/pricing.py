@@ -24,9 +24,7 @@ class Prices:
     @property
     def unknown(self) -> int:
         """How many distinct regions have a candidate that was not measured."""
-        return len(
-            {key for (key, _), cost in self.costs.items() if isinstance(cost, Failed) and cost.stage == "budget"}
-        )
+        return len({key for (key, _), cost in self.costs.items() if isinstance(cost, Failed) and not cost.was_tried})
 
     @property
     def why_plain(self) -> str:

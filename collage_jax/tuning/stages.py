@@ -157,7 +157,7 @@ def _decided(
     op_level = Plan.of(each, {g: choose(o, prices.costs, charges).placed for g, o in options.items()})
     unbroken = Plan.of(each, {g: choose(o, prices.costs, charges.unbroken()).placed for g, o in options.items()})
     plans = plans_to_time(op_level, unbroken, options, prices.costs, only_one=settings.tune != "two-level")
-    whole_runtimes = runtime_plans(options, each, backends) if settings.tune == "two-level" else {}
+    whole_runtimes = runtime_plans(options, each, backends, prices.costs) if settings.tune == "two-level" else {}
     if not plans and not whole_runtimes:
         return Decided(None, verdict.stay(prices.why_plain))
     if settings.tune == "cached":
