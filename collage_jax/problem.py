@@ -26,6 +26,7 @@ from .graph.trace import trace_jaxpr
 from .graph.unit_axes import without_unit_axes
 from .patterns.gradients import with_gradients
 from .patterns.recognise import recognise
+from .patterns.row_gradients import with_row_gradients
 
 #: The first compute capability of a GPU for which there are kernels of whole gradients.
 _GRADIENTS_FROM = 80
@@ -82,4 +83,6 @@ def _recognised(graph: Graph) -> Graph:
     gpu = target.current().gpu
     if gpu is not None and gpu.sm >= _GRADIENTS_FROM:
         graph = with_gradients(graph)
+    if gpu is None:
+        graph = with_row_gradients(graph)
     return replace(recognise(graph), wholes=graph.wholes)

@@ -111,9 +111,49 @@ def test_every_instruction_set_against_double_precision(isa, columns):
         ("op=softmax", exponentials / exponentials.sum(-1, keepdims=True)),
     ):
         whole = f"{spec} rows=37 columns={columns} isa={isa}"
-        call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(x.shape, jnp.float32))
-        got = call(x, spec=whole, version=native.version())
-        assert np.abs(got - wanted).max() <= 1e-6 * max(np.abs(wanted).max(), 1)
+        assert_close(run(whole, x.shape, x), wanted)
+
+
+def run(spec, shape, *arrays):
+    call = jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return np.asarray(call(*arrays, spec=spec, version=native.version()))
+
+
+def assert_close(got, wanted):
+    assert np.abs(got - wanted).max() <= 1e-6 * max(np.abs(wanted).max(), 1)
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2"])
+@pytest.mark.parametrize("columns", [2, 7, 8, 16, 31, 1000])
+@pytest.mark.parametrize(("centred", "outside"), [(1, 0), (1, 1), (0, 0)])
+def test_gradients_on_every_instruction_set_against_double_precision(isa, columns, centred, outside):
+    skip_without(isa)
+    x, dy, added, scale = (normal(150, columns, seed=i) for i in range(4))
+    x, scale = 3 * x + 1, scale[0]
+    c, g = np.asarray(x, np.float64), np.asarray(dy, np.float64) * np.asarray(scale, np.float64)
+    c = c - centred * c.mean(-1, keepdims=True)
+    variance = np.square(c).mean(-1, keepdims=True)
+    root = np.sqrt(variance + (1 - outside) * 1e-2)
+    divisor = root + outside * 1e-2
+    by_c = g / divisor - c * (g * c).mean(-1, keepdims=True) / (divisor**2 * root)
+    by_x = by_c - centred * by_c.mean(-1, keepdims=True)
+    norm = f"epsilon=1e-2 centred={centred} unbiased=0 outside={outside} rows=150 columns={columns} isa={isa}"
+    got = run(f"op=norm_gradient {norm} scale=1 factor=-0.5 added=1", x.shape, x, scale, dy, added)
+    assert_close(got, -0.5 * by_x + added)
+    got = run(f"op=scale_gradient {norm}", (columns,), x, dy)
+    assert_close(got, (np.asarray(dy, np.float64) * c / divisor).sum(0))
+    y = np.asarray(jax.nn.softmax(x), np.float64)
+    by_x = y * (dy - (y * dy).sum(-1, keepdims=True))
+    spec = f"op=softmax_gradient rows=150 columns={columns} isa={isa} factor=2 added=0"
+    assert_close(run(spec, x.shape, jnp.asarray(y, jnp.float32), dy), 2 * by_x)
+
+
+def test_a_sum_of_many_rows_loses_few_digits():
+    x, dy = normal(50_000, 40), 1 + normal(50_000, 40, seed=1)
+    spec = "op=scale_gradient epsilon=0 centred=0 unbiased=0 outside=0 rows=50000 columns=40"
+    c = np.asarray(jnp.abs(x), np.float64)
+    wanted = (dy * c / np.sqrt(np.square(c).mean(-1, keepdims=True))).sum(0)
+    assert np.abs(run(spec, (40,), jnp.abs(x), dy) / wanted - 1).max() < 1e-6
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
@@ -158,6 +198,9 @@ GOOD = "op=norm rows=4 columns=8 epsilon=1e-5 centred=1 unbiased=0 outside=0 sca
         ("columns=8", "columns=1", "two columns"),
         ("epsilon=1e-5", "epsilon=x", "a number is needed"),
         ("rows=4", "rows=4 more=1", "no such option"),
+        ("op=norm", "op=norm_gradient factor=1 added=0", "shift=0"),
+        ("op=norm", "op=norm_gradient", "missing token `scale=`|missing token `factor=`"),
+        ("scale=0 shift=0", "scale=0 shift=0 factor=1", "no such option"),
     ],
 )
 def test_a_bad_spec_is_named(old, new, message):

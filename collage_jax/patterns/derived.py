@@ -5,13 +5,14 @@ A training step that JAX derived holds the very operations that JAX derives of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax import lax
 
 from ..graph.evaluate import callable_of
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Constant, Graph, Node, Value
 from ..graph.simplify import with_inputs
 from ..graph.trace import trace_function
 from .composites import Found
@@ -37,6 +38,13 @@ def gradient_of(
     return fold_scalars(trace_function(gradient, found.root.out.aval, *(v.aval for v in found.inputs)))
 
 
+def without_maxima(node: Node) -> Callable[..., Any] | None:
+    """``instead``, for ``jax.nn.softmax`` takes the maximum that it subtracts for a number."""
+    if node.op != "reduce_max":
+        return None
+    return lambda x: lax.stop_gradient(node.eqn.primitive.bind(x, **node.params))
+
+
 def places(
     graph: Graph, numbering: Numbering, gradient: Graph, inputs: Sequence[Value]
 ) -> Iterator[tuple[Value, tuple[Value, ...]]]:
@@ -45,35 +53,69 @@ def places(
     ``numbering`` is of ``graph``, and gets what is derived besides.
     """
     made = {numbering.number(v): v for node in reversed(graph.nodes) for v in node.outputs}
-    for cotangent in _cotangents(graph, numbering, gradient, inputs):
-        results = [made.get(number) for number in _numbers(numbering, gradient, (cotangent, *inputs))]
+    for cotangent in cotangents(graph, numbering, readers_of(graph, numbering), gradient, inputs):
+        results = [made.get(number) for number in numbers(numbering, gradient, (cotangent, *inputs))]
         values = tuple(v for v in results if v is not None)
         if len(values) == len(results):
             yield cotangent, values
 
 
-def _numbers(numbering: Numbering, gradient: Graph, inputs: Sequence[Value]) -> list[Any]:
-    """The numbers of what ``gradient`` gives at ``inputs``, values of the graph."""
+def numbers(numbering: Numbering, gradient: Graph, inputs: Sequence[Value]) -> list[Any]:
+    """The numbers of what ``gradient`` gives at ``inputs``, values of the graph; its inner values get theirs, too."""
     alias = dict(zip(gradient.inputs, inputs, strict=True))
     numbering.add(with_inputs(node, alias) for node in gradient.nodes)
     return [numbering.number(alias.get(v, v)) for v in gradient.outputs]
 
 
-def _cotangents(graph: Graph, numbering: Numbering, gradient: Graph, inputs: Sequence[Value]) -> list[Value]:
-    """Values of ``graph`` that may be the gradient by a result, by one of the places that read it."""
+def readers_of(graph: Graph, numbering: Numbering) -> dict[Any, list[Node]]:
+    """The nodes that read a value with a number."""
+    readers: dict[Any, list[Node]] = {}
+    for node in graph.nodes:
+        for number in dict.fromkeys(map(numbering.number, node.inputs)):
+            readers.setdefault(number, []).append(node)
+    return readers
+
+
+def cotangents(
+    graph: Graph,
+    numbering: Numbering,
+    readers: Mapping[Any, Sequence[Node]],
+    gradient: Graph,
+    inputs: Sequence[Value],
+) -> list[Value]:
+    """Values of ``graph`` that may be the gradient by a result, by operations that read it.
+
+    ``graph`` need not hold all that is derived: who reads no gradient by a shift has none. Those are asked that read
+    something else besides, for they are like few others. ``readers`` are those of ``graph``.
+    """
     wanted = gradient.inputs[0]
-    _numbers(numbering, gradient, (wanted, *inputs))
+    numbers(numbering, gradient, (wanted, *inputs))
     alias = dict(zip(gradient.inputs, (wanted, *inputs), strict=True))
     later = {wanted}
+    found: dict[Value, None] = {}
+    unspecific: list[Node] = []
     for old in gradient.nodes:
         node = with_inputs(old, alias)
         if later.isdisjoint(node.inputs):
             continue
         later.update(node.outputs)
         if node.inputs.count(wanted) == 1 and len(later.intersection(node.inputs)) == 1:
-            like = (v for other in graph.nodes for v in _in_place_of(wanted, node, other, numbering))
-            return [v for v in dict.fromkeys(like) if (v.shape, v.dtype) == (wanted.shape, wanted.dtype)]
-    return []
+            more = next((v for v in node.inputs if v is not wanted and not isinstance(v, Constant)), None)
+            if more is None:
+                unspecific.append(node)
+            else:
+                found.update(_read_like(wanted, node, readers.get(numbering.number(more), ()), numbering))
+    if not found and unspecific:
+        found.update(_read_like(wanted, unspecific[0], graph.nodes, numbering))
+    return list(found)
+
+
+def _read_like(wanted: Value, node: Node, others: Iterable[Node], numbering: Numbering) -> Iterator[tuple[Value, None]]:
+    """What ``others`` read where ``node``, which they are like, reads ``wanted``."""
+    for other in others:
+        for value in _in_place_of(wanted, node, other, numbering):
+            if (value.shape, value.dtype) == (wanted.shape, wanted.dtype):
+                yield value, None
 
 
 def _in_place_of(wanted: Value, node: Node, other: Node, numbering: Numbering) -> Iterator[Value]:

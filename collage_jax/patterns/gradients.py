@@ -12,17 +12,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from jax import lax
-
 from ..graph.ir import Graph, Node, Value
 from ..graph.simplify import drop_dead, with_inputs
 from ..graph.wholes import Gradient, Whole
 from .composites import Found, find_attention, normalisation
-from .conversions import converted_twice
-from .derived import gradient_of, places
+from .derived import gradient_of, places, without_maxima
 from .folding import fold_scalars
 from .matcher import Matcher
 from .numbering import Numbering
+from .unmerged import computed_apart, converted_twice
 
 #: Operations that only say how an array is seen: whoever reads it may do so himself.
 _VIEWS = ("reshape", "transpose", "squeeze", "expand_dims")
@@ -90,10 +88,11 @@ def _wholes(graph: Graph, numbering: Numbering, found: Found) -> Wholes | None:
 def _ways(found: Found) -> Iterator[tuple[Found, Callable[[Node], Callable[..., Any] | None]]]:
     """How the program may have been written that ``found`` is of, with what was differentiated in its stead."""
     if any(node.op == "reduce_max" for node in found.nodes):
-        yield found, _without_maxima
+        yield found, without_maxima
     yield found, _as_it_is
     if (twice := converted_twice(found)) is not None:
         yield twice, _as_it_is
+    yield computed_apart(found), _as_it_is
 
 
 def _named(graph: Graph, found: Found, cotangent: Value, results: tuple[Value, ...]) -> Wholes | None:
@@ -118,13 +117,6 @@ def _before_views(graph: Graph, value: Value) -> Value:
     while (node := graph.producer.get(value)) is not None and node.op in _SPREADS and node.inputs[0].size == value.size:
         value = node.inputs[0]
     return value
-
-
-def _without_maxima(node: Node) -> Callable[..., Any] | None:
-    """``jax.nn.softmax`` takes the maximum that it subtracts for a number."""
-    if node.op != "reduce_max":
-        return None
-    return lambda x: lax.stop_gradient(node.eqn.primitive.bind(x, **node.params))
 
 
 def _as_it_is(node: Node) -> None:

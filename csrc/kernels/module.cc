@@ -25,7 +25,7 @@ PYBIND11_MODULE(_kernels, module) {
                                      [] { return InstructionSet(sgemm::kOffers); });
   KernelModule<pools::Plan>::Define(library("pools", "gradients of pooling"), "collage_pools_v1",
                                     [] { return std::string("any"); });
-  KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows"), "collage_rows_v1",
+  KernelModule<rows::Plan>::Define(library("rows", "norms and softmax of rows, and their gradients"), "collage_rows_v1",
                                    [] { return InstructionSet(rows::kOffers); });
   KernelModule<separable::Plan>::Define(library("separable", "depthwise convolutions with the pointwise one after"),
                                         "collage_separable_v1", [] { return InstructionSet(sgemm::kOffers); });

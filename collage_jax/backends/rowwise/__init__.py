@@ -1,6 +1,7 @@
-"""Rowwise: layer norm, RMS norm and softmax over the last axis, in float32, row by row in a core's own cache.
+"""Rowwise: norms and softmax over the last axis and their gradients, in float32, row by row in a core's own cache.
 
 plan           node -> rows as the kernels see them, or why they cannot run them
+tail           what a gradient takes in of what follows it
 kernel         rows -> callable
 """
 
@@ -17,6 +18,7 @@ from ..base import PreparedKernel, Unsupported
 from ..own_kernels import OwnKernels
 from .kernel import STEP, kernel
 from .plan import ANCHORS, Rows, plan
+from .tail import extend
 
 
 class Rowwise(OwnKernels[Rows]):
@@ -30,7 +32,7 @@ class Rowwise(OwnKernels[Rows]):
         return plan(node)
 
     def extend(self, graph: Graph, work: Rows, inside: Inside) -> Rows | None:
-        return None
+        return extend(graph, work, inside)
 
     def kernel(self, module: ModuleType, work: Rows, region: Region) -> Callable[..., Any]:
         return kernel(work, region, module.version())

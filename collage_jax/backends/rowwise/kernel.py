@@ -16,6 +16,6 @@ STEP = "_kernels.rows"
 
 def kernel(rows: Rows, region: Region, version: str) -> NativeCall:
     """``region.entries`` in, the one exit out."""
-    operands = tuple(NativeOperand((region.entries.index(value),)) for value in (rows.source, *rows.vectors))
+    operands = tuple(NativeOperand((region.entries.index(value),)) for value in rows.arrays)
     made = jax.ShapeDtypeStruct(rows.result.shape, rows.result.dtype)
     return NativeCall(TARGET, rows.spec(), version, operands, made, STEP)

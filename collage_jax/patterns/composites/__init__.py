@@ -10,8 +10,11 @@ the mean may be wider than that of ``x``.
 - ``gelu`` of x: approximate, True for the tanh formula, False for erf
 - ``gelu_gradient`` of x, dy: approximate, True
 - ``softmax``, ``log_softmax`` of x: axis
+- ``softmax_gradient`` of y, dy: axis
 - ``layer_norm`` of x, [scale], [shift]: axis, epsilon, unbiased, epsilon_outside, scale, shift
+- ``layer_norm_gradient`` of x, [scale], dy; ``layer_norm_scale_gradient`` of x, dy: as ``layer_norm``
 - ``rms_norm`` of x, [scale]: axis, epsilon, scale
+- ``rms_norm_gradient`` of x, [scale], dy; ``rms_norm_scale_gradient`` of x, dy: as ``rms_norm``
 - ``batch_norm`` of x, mean, variance, [scale], [shift]: axis, epsilon, scale, shift
 - ``avg_pool`` of x: window_dimensions, window_strides, padding, count_include_pad
 - ``max_pool`` of x: window_dimensions, window_strides, padding, window_dilation
@@ -19,7 +22,8 @@ the mean may be wider than that of ``x``.
 - ``upsample_nearest`` of x: factors, one for each dimension
 - ``attention`` of q, k, v, [mask]: scale, qk, q_operand, axis, av, v_operand, mask, mask_dims, fill
 
-``gelu_gradient``: dy times the slope of the GELU at x, in training; see ``patterns.gelu_gradient``.
+``gelu_gradient``: dy times the slope of the GELU at x, in training; see ``patterns.gelu_gradient``. The other gradients
+are by x or by the scale, dy being that by the result y: ``patterns.row_gradients``.
 
 ``unbiased``: the variance is divided by n - 1. ``epsilon_outside``: it is added to the deviation, not to the variance.
 Boolean ``scale`` and ``shift`` say whether that input is there; vectors have as many elements as x along ``axis``, and

@@ -18,15 +18,23 @@ struct Norm {
 // Some rows; `result` may be `source`.
 struct Task {
   const float* source;
-  int64_t rows, columns, row;  // from one row to the next, of both
+  int64_t rows, columns, row;  // from one row to the next, of all arrays
   const float *scale, *shift;  // null if there is none
   float* result;
-  Norm norm;  // not of a softmax
+  Norm norm;               // not of a softmax
+  const float* cotangent;  // the gradient by the forward pass's result, of which this makes another
+  const float* added;      // to `factor` times the gradient; null if there is none
+  float factor;
 };
 
 struct Kernels {
   void (*normalise)(const Task& task);
   void (*softmax)(const Task& task);
+  // The gradient by a norm's source, and by its scale: `result` is one row then, the sum of what each row adds.
+  void (*norm_gradient)(const Task& task);
+  void (*scale_gradient)(const Task& task);
+  // `source` is the softmax's result.
+  void (*softmax_gradient)(const Task& task);
 };
 
 // Null if the processor lacks what they are compiled for.

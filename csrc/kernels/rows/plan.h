@@ -20,10 +20,13 @@ class Plan : public Step {
   const Problem& problem() const { return problem_; }
 
   std::vector<size_t> OperandBytes() const override;
-  size_t ResultBytes() const override { return problem_.size() * sizeof(float); }
+  size_t ResultBytes() const override { return problem_.result_size() * sizeof(float); }
   void Run(const void* const* operands, void* result) const override;
 
  private:
+  void (*Kernel() const)(const Task& task);
+  void RunSummed(const Task& all) const;
+
   Problem problem_;
   const Kernels* kernels_;
   int threads_;

@@ -1,7 +1,8 @@
-"""Conversions of a norm's input to a wider dtype, of which a graph has one where the program had several.
+"""What a graph has once although the program that it was traced from had it twice, and so has its gradient.
 
-A gradient of JAX's adds up what comes to x in the dtype of each conversion that the program had: where it converted x
-twice, as Flax does for the statistics and for what is divided by their root, it adds up narrow numbers once more.
+A gradient of JAX's adds up what comes to a value from each of its uses. ``jnp.var`` subtracts a mean of its own, so two
+means have gradients. Conversions of x to a wider dtype, as Flax has one for the statistics and one for what is
+divided by their root, are added up in narrow numbers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,23 @@ def converted_twice(found: Found) -> Found | None:
     own = {cast.out: second.out}
     nodes = (with_inputs(node, own) if node in others else node for node in found.nodes if node is not cast)
     return replace(found, nodes=(cast, second, *nodes))
+
+
+def computed_apart(found: Found) -> Found:
+    """``found`` with all that it reads more than once computed for each use by itself."""
+    producer = {v: node for node in found.nodes for v in node.outputs}
+    nodes: list[Node] = []
+
+    def own(value: Value) -> Value:
+        node = producer.get(value)
+        if node is None or value in found.inputs:
+            return value
+        fresh = tuple(Value(v.aval) for v in node.outputs)
+        nodes.append(replace(node, inputs=tuple(map(own, node.inputs)), outputs=fresh))
+        return fresh[node.outputs.index(value)]
+
+    own(found.root.out)
+    return replace(found, nodes=tuple(nodes), root=nodes[-1])
 
 
 def _makers(nodes: tuple[Node, ...], values: tuple[Value, ...]) -> set[Node]:
