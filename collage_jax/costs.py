@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeGuard
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,12 @@ class Failed:
 
 
 Cost: TypeAlias = Measured | Failed
+
+
+def has_failed(cost: Cost | None) -> TypeGuard[Failed]:
+    """True for the cost of a kernel that is known to be wrong, or not to work."""
+    return isinstance(cost, Failed) and cost.was_tried
+
 
 #: What code of others may raise without breaking the function: `sys.exit` too.
 FAULTS = (Exception, SystemExit)

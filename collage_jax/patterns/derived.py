@@ -20,6 +20,22 @@ from .folding import fold_scalars
 from .language import COMMUTATIVE
 from .numbering import Numbering
 
+#: Operations that the gradient may do again by itself.
+CHEAP = ("convert_element_type", "broadcast_in_dim")
+
+#: Operations that only say how an array is seen: whoever reads it may do so himself.
+VIEWS = ("reshape", "transpose", "squeeze", "expand_dims")
+
+#: Views, and what repeats an array, by which a vector is laid along an axis.
+_SPREADS = ("broadcast_in_dim", *VIEWS)
+
+
+def before_views(graph: Graph, value: Value) -> Value:
+    """The value with the same elements that ``value`` is seen of."""
+    while (node := graph.producer.get(value)) is not None and node.op in _SPREADS and node.inputs[0].size == value.size:
+        value = node.inputs[0]
+    return value
+
 
 def gradient_of(
     found: Found, by: int | None = None, instead: Callable[[Node], Callable[..., Any] | None] = lambda node: None

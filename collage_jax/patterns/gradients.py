@@ -16,20 +16,11 @@ from ..graph.ir import Graph, Node, Value
 from ..graph.simplify import drop_dead, with_inputs
 from ..graph.wholes import Gradient, Whole
 from .composites import Found, find_attention, normalisation
-from .derived import gradient_of, places, without_maxima
+from .derived import CHEAP, VIEWS, before_views, gradient_of, places, without_maxima
 from .folding import fold_scalars
 from .matcher import Matcher
 from .numbering import Numbering
 from .unmerged import computed_apart, converted_twice
-
-#: Operations that only say how an array is seen: whoever reads it may do so himself.
-_VIEWS = ("reshape", "transpose", "squeeze", "expand_dims")
-
-#: Views, and what repeats an array, by which a vector is laid along an axis.
-_SPREADS = ("broadcast_in_dim", *_VIEWS)
-
-#: Operations that the gradient may do again by itself.
-_CHEAP = ("convert_element_type", "broadcast_in_dim")
 
 #: By how many of its inputs a gradient is looked for, where not by all: q, k and v.
 _BY = {"attention": 3}
@@ -51,7 +42,7 @@ def with_gradients(graph: Graph) -> Graph:
 
 def _forward_passes(graph: Graph) -> list[Found]:
     """Every attention of 16-bit numbers and every norm of which others read inner values too, the largest first."""
-    matcher = Matcher(graph, frozenset(node for node in graph.nodes if node.op in _CHEAP))
+    matcher = Matcher(graph, frozenset(node for node in graph.nodes if node.op in CHEAP))
     attentions = find_attention(matcher, read_inside=True)
     halves = [each for each in attentions if all(v.dtype.itemsize == 2 for v in each.inputs[:3])]
     # Kernels of a norm's gradient have epsilon beside a variance over n.
@@ -107,16 +98,9 @@ def _named(graph: Graph, found: Found, cotangent: Value, results: tuple[Value, .
     own = tuple(None if v in taken else v for v in results)
     x, *others = found.inputs
     # Composites take vectors as they are before they are spread.
-    vectors = [_before_views(graph, v) for v in others]
+    vectors = [before_views(graph, v) for v in others]
     gradient = Gradient(found.op, found.params, (x, *found.also, *vectors), own, cotangent)
     return gradient, Whole(found.op, found.params, (x, *vectors), (found.root.out, *found.also))
-
-
-def _before_views(graph: Graph, value: Value) -> Value:
-    """The value with the same elements that ``value`` is seen of."""
-    while (node := graph.producer.get(value)) is not None and node.op in _SPREADS and node.inputs[0].size == value.size:
-        value = node.inputs[0]
-    return value
 
 
 def _as_it_is(node: Node) -> None:
@@ -144,7 +128,7 @@ def _apart(graph: Graph, numbering: Numbering, gradient: Gradient, *others: Whol
         return copies[number]
 
     for value in given:
-        copies[numbering.number(value)] = copied(value, lambda node: node is None or node.op not in _VIEWS)
+        copies[numbering.number(value)] = copied(value, lambda node: node is None or node.op not in VIEWS)
     seen = tuple(copies[numbering.number(v)] for v in given)
     alias = {v: copied(v, lambda node: node is None) for v in gradient.made}
     results = tuple(None if v is None else alias[v] for v in gradient.results)

@@ -22,18 +22,12 @@ from ..graph.simplify import drop_dead, with_inputs
 from ..graph.trace import trace_function
 from .composites import Found, normalisation, softmax
 from .composites.found import Params
-from .derived import cotangents, gradient_of, numbers, readers_of, without_maxima
+from .derived import CHEAP, before_views, cotangents, gradient_of, numbers, readers_of, without_maxima
 from .folding import fold_scalars
 from .matcher import Matcher
 from .numbering import Numbering
 from .sums import Sums
 from .unmerged import computed_apart
-
-#: Operations that the gradient may do again by itself.
-_CHEAP = ("convert_element_type", "broadcast_in_dim")
-
-#: Operations that only say how a vector is seen.
-_VIEWS = ("reshape", "squeeze", "expand_dims")
 
 
 def with_row_gradients(graph: Graph) -> Graph:
@@ -72,7 +66,7 @@ def _forward_passes(graph: Graph) -> Iterator[Found]:
     """Each softmax and norm of rows of which others read inner values, the largest first."""
     if not any(node.op in ("exp", "sqrt", "rsqrt") for node in graph.nodes):
         return
-    matcher = Matcher(graph, frozenset(node for node in graph.nodes if node.op in _CHEAP))
+    matcher = Matcher(graph, frozenset(node for node in graph.nodes if node.op in CHEAP))
     recognisers = (*softmax.RECOGNISERS, *normalisation.RECOGNISERS)
     found = [each for find in recognisers for each in find(matcher, read_inside=True)]
     taken: set[Node] = set()
@@ -104,7 +98,7 @@ def _composites(found: Found, gradient: Graph, cotangent: Value) -> Iterator[tup
     scales = vectors[:1] if found.params["scale"] else []
     about = {k: v for k, v in found.params.items() if k not in ("scale", "shift")}
     kinds = [("gradient", about | {"scale": bool(scales)}, (x, *scales, dy), by_source)]
-    kinds += [("scale_gradient", about, (x, dy), _before_views(gradient, v)) for v in by_vectors[: len(scales)]]
+    kinds += [("scale_gradient", about, (x, dy), before_views(gradient, v)) for v in by_vectors[: len(scales)]]
     for kind, params, inputs, result in kinds:
         body = drop_dead(Graph(inputs, (), gradient.nodes, (result,)))
         read = {v for node in body.nodes for v in node.inputs if not isinstance(v, Constant)}
@@ -121,13 +115,6 @@ def _composite(op: str, params: Params, inputs: tuple[Value, ...], body: Graph) 
         nodes.append(replace(with_inputs(node, alias), outputs=fresh))
         alias.update(zip(node.outputs, fresh, strict=True))
     return Node(op, params, inputs, (alias[body.outputs[0]],), body=tuple(nodes))
-
-
-def _before_views(graph: Graph, value: Value) -> Value:
-    """The value with the same elements that ``value`` is seen of."""
-    while (node := graph.producer.get(value)) is not None and node.op in _VIEWS:
-        value = node.inputs[0]
-    return value
 
 
 def _softmax_gradient(y: Any, dy: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidates
-from ..costs import Cost, Failed, Measured
+from ..costs import Cost, Measured, has_failed
 from ..graph.ir import Graph, Node
 from ..graph.region import Region
 from ..lowering.build import Lowered
@@ -62,7 +62,7 @@ def runtime_plans(
         placed: dict[Graph, list[tuple[Region, str]]] = {}
         for graph, each in options.items():
             taken = [c for c in (*each.subgraphs, *each.chosen_from) if c.backend == name]
-            regions = [c.region for c in taken if not _has_failed(costs.get((c.key, name)))]
+            regions = [c.region for c in taken if not has_failed(costs.get((c.key, name)))]
             covered: set[Node] = set()
             for region in sorted(regions, key=lambda r: -len(r.nodes)):
                 if covered.isdisjoint(region.nodes):
@@ -71,11 +71,6 @@ def runtime_plans(
         if placed and _left_s(options, placed) < reference.TOO_LABORIOUS_S:
             plans[f"all on {name}"] = Plan.of(root, placed)
     return plans
-
-
-def _has_failed(cost: Cost | None) -> bool:
-    """True for a kernel that is known to be wrong, or not to work."""
-    return isinstance(cost, Failed) and cost.was_tried
 
 
 def _left_s(options: Mapping[Graph, Candidates], placed: Mapping[Graph, Sequence[tuple[Region, str]]]) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from .. import watch
 from ..backends.base import Backend
 from ..candidates import XLA, Candidates, is_view
-from ..costs import Cost, Failed, Measured
+from ..costs import Cost, Measured, has_failed
 from ..graph.ir import Graph
 from ..graph.region import Region
 from ..lowering.build import Lowered
@@ -185,7 +185,7 @@ class GraphLevel:
         """
         for part, region, name in plan.everything():
             cost = self._costs.get((self._keys.get((id(part.graph), region.indices, name), ""), name))
-            if isinstance(cost, Failed) and cost.was_tried:
+            if has_failed(cost):
                 return f"{name} failed alone on {'+'.join(region.ops)}: {cost.reason}"
         return None
 

@@ -75,8 +75,9 @@ def _softmax_gradient(node: Node, rows: int, columns: int) -> Rows | Unsupported
 def _norm(op: str, names: Sequence[str], node: Node, rows: int, columns: int) -> Rows | Unsupported:
     """``names``: the vectors that ``op`` may take, in order, those of ``node`` after its source."""
     there = [name for name in names if node.params.get(name)]
-    vectors = node.inputs[1 : 1 + len(there)]
-    if any(v.size != columns for v in vectors):
+    cotangents = int(node.op.endswith("gradient"))
+    vectors = node.inputs[1 : len(node.inputs) - cotangents]
+    if len(vectors) != len(there) or any(v.size != columns for v in vectors):
         return Unsupported(f"{' and '.join(there)} of {columns} elements are needed, got {vectors}")
     is_unbiased = node.params.get("unbiased", False)
     if is_unbiased and columns < 2:
