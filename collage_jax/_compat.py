@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import jaxlib.version
 import numpy as np
 from jax._src import api_util as _api_util
@@ -198,6 +199,25 @@ def coordinator() -> Any:
     """The client of the job's key-value store; None where this process is no part of a job of several."""
     state = _distributed.global_state
     return state.client if state.client is not None and (state.num_processes or 1) > 1 else None
+
+
+def is_typed_by_mesh(array: Any) -> bool:
+    """True if the type, or an array's, names a mesh (of explicit axes): operations refuse others beside it."""
+    mesh = getattr(getattr(array, "sharding", None), "mesh", None)
+    return jax.sharding.AxisType.Explicit in (getattr(mesh, "axis_types", None) or ())
+
+
+def untyped_by_mesh(array: Any) -> Any:
+    """``array``, whose type names its mesh, of a type that does not; on any one device if it is whole on each."""
+    held = array.sharding
+    if jnp.issubdtype(array.dtype, jax.dtypes.extended):
+        return array  # keys: NumPy has no such dtype
+    if held.is_fully_replicated:
+        # Bound to no device, so that it goes with arrays on any.
+        return jax.device_put(np.asarray(array.addressable_data(0)))
+    axes = (jax.sharding.AxisType.Auto,) * len(held.mesh.axis_names)
+    mesh = jax.sharding.Mesh(held.mesh.devices, held.mesh.axis_names, axis_types=axes)
+    return jax.device_put(array, jax.sharding.NamedSharding(mesh, held.spec, memory_kind=held.memory_kind))
 
 
 def trace_config() -> Hashable:

@@ -19,7 +19,7 @@ from .costs import FAULTS, Measured
 from .graph.region import Region
 from .graph.trace import trace_function
 from .graph.work import operations, repeats, traffic
-from .lowering.build import APART, lower
+from .lowering.build import APART, compiled_prepare, lower
 from .lowering.plan import Plan
 from .placement import PlacedRegion, Placement
 from .problem import Problem, problem_of
@@ -95,7 +95,7 @@ def profile_of(call: Call, placement: Placement, settings: Settings) -> Profile:
     frozen, others = problem.divided(call.arguments)
     plain = lower(plan, problem.split, backends)
     timed = lower(plan, problem.split, backends, timed=True)
-    prepared = jax.block_until_ready(jax.jit(plain.prepare)(*frozen))
+    prepared = compiled_prepare(plain)(*frozen)
     whole, parts = (jax.jit(each.run, keep_unused=True) for each in (plain, timed))
     calls: tuple[Callable[[], Any], ...] = (lambda: whole(prepared, *others), lambda: parts(prepared, *others)[1])
     seconds: list[float] = []

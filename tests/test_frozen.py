@@ -214,6 +214,26 @@ def test_a_frozen_argument_that_is_not_used_or_is_returned():
             assert_like_jit(decorated(X, W), jax.jit(fun)(X, W))
 
 
+def test_a_mesh_of_explicit_axes_in_what_is_made_of_frozen_arrays(monkeypatch):
+    """JAX then gives every result of that program a type with the mesh, and other arrays are refused beside it."""
+    use(monkeypatch, Packing())
+    nowhere = jax.sharding.PartitionSpec(None, None)
+
+    def fun(w, x, update):
+        on_mesh = jax.sharding.NamedSharding(jax.make_mesh((1,), ("i",)), nowhere)
+        both = [jax.sharding.reshard(jnp.sin(a), on_mesh) for a in (w, update)]  # one of them frozen
+        plain = jnp.cos(w), update
+        moved = [jax.lax.dynamic_update_slice(*pair, (0, 0)) for pair in (both, plain)]
+        return *moved, (x @ jnp.sin(w)) @ update.T
+
+    arguments = W, X, W[:1]
+    wanted = jax.jit(fun)(*arguments)
+    decorated = collage_jax.jit(fun, frozen_argnums=0)
+    for _ in range(2):
+        assert_like_jit(decorated(*arguments), wanted)
+    assert not decorated.placement(*arguments).is_xla
+
+
 def test_frozen_weights_left_to_xla(monkeypatch):
     use(monkeypatch, Packing(), ours_s=1.0)
     decorated = collage_jax.jit(layer, frozen_argnums=1)

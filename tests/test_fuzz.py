@@ -13,6 +13,7 @@ from jax import lax
 
 import collage_jax
 from collage_jax.command_line import group
+from collage_jax.fuzz.data import drawn as argument_array
 from collage_jax.fuzz.drawing import drawn
 from collage_jax.fuzz.judging import difference
 from collage_jax.fuzz.program import Argument, Function, Options, Part, Program, Statement
@@ -245,6 +246,26 @@ def test_a_sum_that_xla_rounds_otherwise_for_each_reader_is_told_from_what_is_wr
     assert judged(gradient_of_largest, apart, c, g, by_reader=True) is None
     for wrong in ([ratio, nothing + 1e-3, bent], [ratio, nothing, bent + 1e-3], [ratio, nothing, bent * jnp.nan]):
         assert judged(gradient_of_largest, wrong, c, g, by_reader=True) is not None
+
+
+def test_of_two_that_are_compared_one_may_be_computed_anew_and_one_be_read():
+    def fun(a, b, d):
+        y = jnp.minimum(a * b + 1, d)
+        return y, jnp.tanh(jnp.where(a * b + 1 == y, 1.0, 0.0) + jnp.where(d == y, 1.0, 0.0))
+
+    a, b = (jax.random.normal(jax.random.key(i), (64,)) for i in range(2))
+    arguments = a, b, jnp.full(64, 9.0)
+    y, hits = jax.jit(fun)(*arguments)
+    assert judged(fun, [y, hits * 0], *arguments, by_reader=True) is None
+    assert judged(fun, [y, hits * 0], *arguments) is not None
+    assert judged(fun, [y, hits * 0 + 9], *arguments, by_reader=True) is not None
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
+def test_integers_of_all_sizes_are_drawn(dtype):
+    with jax.enable_x64(True):
+        array = argument_array(Argument("x", (64,), dtype, seed=1, data="special"))
+        assert array.dtype == dtype and array.max() > np.iinfo(dtype).max // 2
 
 
 def test_what_is_not_computed_anew_is_not_rounded_anew():

@@ -220,6 +220,12 @@ def test_axes_keep_their_meaning(name):
     check(SHAPES[name], normal(2, 3, 5, 4))
 
 
+@pytest.mark.parametrize("reduce", [jnp.max, jnp.min, jnp.sum, jnp.mean, jnp.prod])
+def test_sizes_after_a_reduction_where_nothing_is_moved(reduce):
+    for fun in (lambda x: reduce(x, axis=(1, 2)).T, lambda x: reduce(x, axis=(1, 2)).reshape(-1, 1)):
+        check(fun, normal(1, 3, 3, 2))
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_axes_keep_their_meaning_after_a_convolution(name):
     """Its result has its channels second in the model and last in the program."""

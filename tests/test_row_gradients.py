@@ -158,6 +158,26 @@ def test_softmax_and_its_gradient_are_one_operation_each(softmax):
     assert gradient.inputs[0] is forward.out
 
 
+def test_what_is_added_may_be_the_norm_s_own_difference_from_the_mean():
+    """Of so many columns that it could be a shift."""
+
+    def loss(x, scale):
+        centred = x - jnp.mean(x, axis=0, keepdims=True)
+        y = centred * lax.rsqrt(jnp.mean(centred * centred, axis=0, keepdims=True) + 1e-5) + centred
+        return jnp.sum(jnp.cos(y) * scale)
+
+    assert not ops(found(jax.grad(loss), normal(17), normal(17, seed=1)))  # which compares the numbers, too
+
+
+def test_what_is_spread_anew_for_each_reader_has_no_gradient_of_its_own():
+    def fun(x):
+        spread = jnp.broadcast_to(x, (1, 2))
+        centred = spread - jnp.mean(spread, -1, keepdims=True)
+        return centred * lax.rsqrt(jnp.mean(jnp.square(centred), -1, keepdims=True) + 1e-5) + centred
+
+    assert not ops(found(fun, jnp.float32(1)))
+
+
 def test_attention_in_layers():
     def block(x, w):
         q, k, v = (x @ each for each in w)

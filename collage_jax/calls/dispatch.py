@@ -20,7 +20,7 @@ import jax
 
 from .. import _compat
 from ..ffi.entry import Detour, Entry
-from ..lowering.build import Lowered
+from ..lowering.build import Lowered, compiled_prepare
 from ..placement import Placement
 from ..profiling import profile_of
 from ..sites import primitive
@@ -235,8 +235,8 @@ class Jitted(Entry):
         tuned = decide(asked, self._settings, self._pinned)
         if tuned.lowered is None:
             return Program(tuned, out_tree)
-        prepare = jax.jit(tuned.lowered.prepare)
-        prepared = None if self._roles.frozen else jax.block_until_ready(prepare())
+        prepare = compiled_prepare(tuned.lowered)
+        prepared = None if self._roles.frozen else prepare()
         run = whole(tuned.lowered, asked.frozen, prepared)
         site = Site(asked.program, self._within.place, asked.name, run)
         if not self._roles.frozen:
@@ -294,7 +294,7 @@ class Jitted(Entry):
         if program.prepare is None:
             return program, None
         leaves = jax.tree.leaves([args[i] for i in self._roles.frozen])
-        return program, jax.block_until_ready(program.prepare(*leaves))
+        return program, program.prepare(*leaves)
 
     def _open_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable:
         """The key of the arguments that are not frozen."""

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from .. import _compat
 from ..graph.contents import holds
 from ..graph.ir import Value
-from ..lowering.build import Lowered
+from ..lowering.build import Lowered, compiled_prepare
 from ..measure.inputs import draw
 from ..sites import primitive
 from ..sites.site import Run, Site
@@ -95,7 +95,7 @@ class Within:
             tuned = decide(Call(original, (), arrays, reference, self._name), self._settings)
             if tuned.lowered is None:
                 return None
-            return whole(tuned.lowered, (), jax.block_until_ready(jax.jit(tuned.lowered.prepare)()))
+            return whole(tuned.lowered, (), compiled_prepare(tuned.lowered)())
 
     def clear(self) -> None:
         """Forget every program."""

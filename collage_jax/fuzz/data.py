@@ -52,7 +52,8 @@ def _integers(rng: np.random.Generator, argument: Argument, dtype: Any) -> np.nd
     low, high = max(argument.low, int(info.min)), min(argument.high, int(info.max) + 1)
     if argument.data == "special":
         low, high = int(info.min), int(info.max)
-    return rng.integers(low, max(high, low + 1), argument.shape)
+    wide = np.uint64 if high > np.iinfo(np.int64).max else np.int64
+    return rng.integers(low, max(high, low + 1), argument.shape, dtype=wide)
 
 
 def _reals(rng: np.random.Generator, argument: Argument) -> np.ndarray:

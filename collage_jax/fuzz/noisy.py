@@ -44,11 +44,16 @@ def _is_product(graph: Graph, value: Value) -> bool:
 
 
 def _anew(graph: Graph, node: Node, env: Env, others: Env, noise: Noise) -> Env:
-    """What ``node`` makes for another reader, from what its operands are there; nothing if that is the same."""
+    """What ``node`` makes for another reader, from what its operands are there; nothing if that is the same.
+
+    Of two operands one may be computed anew and the other read from memory: ``y = min(a * b + c, d)``, which is a
+    result, and ``a * b + c == y``.
+    """
     adds = _adds_product(graph, node)
-    if node.op not in _CHEAP or not (adds or any(v in others for v in node.inputs)):
+    moved = [v for v in dict.fromkeys(node.inputs) if v in others]
+    if node.op not in _CHEAP or not (adds or moved):
         return {}
-    own = {**env, **{v: others[v] for v in node.inputs if v in others}}
+    own = {**env, **{v: others[v] for v in moved if len(moved) == 1 or noise.picks()}}
     run_node(node, own)
     array = noise.on(node, node.out, own[node.out])
     return {node.out: noise.on_sum(array, [read(own, v) for v in node.inputs]) if adds else array}

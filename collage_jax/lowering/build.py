@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
 
+import jax
 from jax import lax
 
 from .. import _compat
@@ -35,11 +36,12 @@ MOST_LISTED = 6
 class Lowered:
     """``run(prepared, *inputs)`` runs a plan; ``prepare(*frozen)`` makes ``prepared`` from the frozen inputs.
 
-    Both are JAX-traceable, inputs and outputs flat.
+    Both are JAX-traceable, inputs and outputs flat. ``plain`` are the values that are prepared as they are.
     """
 
     prepare: Callable[..., Prepared]
     run: Callable[..., Any]
+    plain: tuple[Value, ...] = ()
 
 
 def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool = False) -> Lowered:
@@ -106,7 +108,28 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
         number: dict[Key, int] = {region.exits[0]: i for i, (region, _) in enumerate(plan.placed)}
         return results, {tuple(number.get(key, APART) for key in keys): took for keys, took in times}
 
-    return Lowered(prepare, run)
+    return Lowered(prepare, run, tuple(plain))
+
+
+def compiled_prepare(lowered: Lowered) -> Callable[..., Prepared]:
+    """``lowered.prepare`` to be called with arrays; what it gives is there.
+
+    What JAX compiles with a mesh of explicit axes anywhere in it gives all its results types that name the mesh. Those
+    that stand for values of the program without such a type get rid of it, for the program mixes them with others.
+    """
+    compiled = jax.jit(lowered.prepare)
+
+    def prepare(*frozen: Any) -> Prepared:
+        plain, packed = jax.block_until_ready(compiled(*frozen))
+        typed = [_as_typed(array, value.aval) for array, value in zip(plain, lowered.plain, strict=True)]
+        return typed, [tuple(_as_typed(array, None) for array in arrays) for arrays in packed]
+
+    return prepare
+
+
+def _as_typed(array: Any, aval: Any) -> Any:
+    is_wrong = _compat.is_typed_by_mesh(array) and not _compat.is_typed_by_mesh(aval)
+    return _compat.untyped_by_mesh(array) if is_wrong else array
 
 
 def _read_as_they_are(

@@ -18,7 +18,7 @@ import numpy as np
 from ..candidates import XLA, Candidates
 from ..costs import Cost, Measured
 from ..graph.ir import Node
-from ..lowering.build import APART, Lowered
+from ..lowering.build import APART, Lowered, compiled_prepare
 from ..lowering.plan import Plan
 
 #: Kernels up to this many times slower alone than the best are tried inside.
@@ -113,7 +113,7 @@ def where_they_stand(
 
 
 def _ready(lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any]) -> Callable[[], Mapping[int, Any]]:
-    prepared = jax.jit(lowered.prepare)(*frozen)
+    prepared = compiled_prepare(lowered)(*frozen)
     compiled = jax.jit(lowered.run, keep_unused=True)
 
     def call() -> Mapping[int, Any]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import watch
-from ..lowering.build import Lowered
+from ..lowering.build import Lowered, compiled_prepare
 from . import clock as clocks
 from .clock import HOST, Clock, since
 from .compare import relative_error
@@ -224,7 +224,7 @@ def _ready(
     lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any], wanted: Sequence[Any], clock: Clock
 ) -> tuple[Callable[[], Any], list[float], float]:
     """A call of the program, how far each result is from that wanted, and the seconds that it takes."""
-    prepared = jax.block_until_ready(jax.jit(lowered.prepare)(*frozen))
+    prepared = compiled_prepare(lowered)(*frozen)
     compiled = _compiled(lowered.run, (prepared, *others), clock)
 
     def call() -> Any:

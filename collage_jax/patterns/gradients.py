@@ -58,7 +58,8 @@ def _forward_passes(graph: Graph) -> list[Found]:
 def _is_read_inside(graph: Graph, found: Found) -> bool:
     inside = set(found.nodes)
     inner = (v for node in found.nodes if node is not found.root for v in node.outputs)
-    return any(user not in inside for v in inner for user in graph.users.get(v, ()))
+    is_read = any(user not in inside for v in inner for user in graph.users.get(v, ()))
+    return is_read and found.reads_its_inputs_alone(graph)
 
 
 #: A gradient, perhaps with the forward pass that it is of.

@@ -57,14 +57,9 @@ def _chosen(graph: Graph, found: Iterable[Found], free: frozenset[Node]) -> list
 
 def _is_complete(graph: Graph, found: Found, free: frozenset[Node]) -> bool:
     """True if the nodes read only the composite's inputs, make none of them, and only the root is read outside."""
-    region = Region.of(graph, found.nodes)
-    exits = {v for v in region.exits if graph.producer[v] not in free}
+    exits = {v for v in Region.of(graph, found.nodes).exits if graph.producer[v] not in free}
     barrier = any(node.barrier for node in found.nodes)
-    # What is added to a norm may be the norm's own difference from the mean.
-    own = {v for node in found.nodes if node not in free for v in node.outputs}
-    reads_own = not own.isdisjoint(found.inputs)
-    is_closed = set(region.entries) <= set(found.inputs) and exits <= set(found.root.outputs)
-    return is_closed and not barrier and not reads_own
+    return found.reads_its_inputs_alone(graph, free) and exits <= set(found.root.outputs) and not barrier
 
 
 def _replace(graph: Graph, chosen: Iterable[Found], free: frozenset[Node]) -> Graph:

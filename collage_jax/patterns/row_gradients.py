@@ -71,8 +71,9 @@ def _forward_passes(graph: Graph) -> Iterator[Found]:
     found = [each for find in recognisers for each in find(matcher, read_inside=True)]
     taken: set[Node] = set()
     for each in sorted(found, key=lambda found: -len(found.nodes)):
+        is_read_inside = len(Region.of(graph, each.nodes).exits) > 1
         # Of two norms of one array the statistics are the same nodes.
-        if each.root not in taken and _is_of_rows(each) and len(Region.of(graph, each.nodes).exits) > 1:
+        if each.root not in taken and _is_of_rows(each) and is_read_inside and each.reads_its_inputs_alone(graph):
             taken.update(each.nodes)
             yield each
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from ...graph.ir import Node, Value
+from ...graph.ir import Graph, Node, Value
 from ...graph.region import Region
 from ..constants import is_float
 from ..language import Pattern, Term
@@ -29,6 +29,15 @@ class Found:
     nodes: tuple[Node, ...]
     root: Node
     also: tuple[Value, ...] = ()
+
+    def reads_its_inputs_alone(self, graph: Graph, free: frozenset[Node] = frozenset()) -> bool:
+        """True if the nodes read nothing but the inputs, and none of them makes an input; ``free`` nodes may.
+
+        Neither goes without saying. Values that are computed alike are one to a pattern, so that a norm of numbers that
+        are spread anew for each reader has two x; and what is added to a norm may be its own difference from the mean.
+        """
+        own = {v for node in self.nodes if node not in free for v in node.outputs}
+        return own.isdisjoint(self.inputs) and set(Region.of(graph, self.nodes).entries) <= set(self.inputs)
 
 
 #: Everything of one kind in a graph. Several may overlap.
