@@ -211,6 +211,20 @@ def test_what_hangs_on_an_infinite_weight_at_padding_may_be_anything_and_nothing
     assert judged(fun, [gated.at[0, 1, 0].set(jnp.nan), y], x, w, beside) is not None
 
 
+def test_what_is_the_same_for_all_large_numbers_may_hang_on_padding_too():
+    x = jnp.full((1, 4, 1), 50.0, jnp.bfloat16).at[0, 0, 0].set(1).at[0, 1, 0].set(1)
+    w = jnp.ones((3, 1, 1), jnp.bfloat16).at[0].set(jnp.inf)
+
+    def fun(x, w):
+        y = lax.conv_general_dilated(x, w, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+        return (jnp.where((y > 0) & (y < 6), 1.0, 0.0), y)
+
+    inside, y = fun(x, w)
+    assert inside[0, 0, 0] == 0 and jnp.isnan(y[0, 0, 0])
+    assert judged(fun, [inside.at[0, 0, 0].set(1), y.at[0, 0, 0].set(2)], x, w) is None
+    assert judged(fun, [inside.at[0, 3, 0].set(1), y], x, w) is not None
+
+
 def test_what_a_scatter_picks_is_equal_to_what_it_picked_from():
     x, update = jnp.array([1.0, 5.0, 2.0]), jnp.array([3.0])
 

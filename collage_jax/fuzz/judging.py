@@ -80,7 +80,7 @@ def _hanging_on_padding(closed: Any, arguments: Sequence[Any]) -> list[np.ndarra
 
     They differ between runs that differ in that alone.
     """
-    runs = [_sample(closed, arguments, Noise(1, at_padding=put)) for put in (1e3, -1e3, np.nan)]
+    runs = [_sample(closed, arguments, Noise(1, at_padding=put)) for put in (1e3, 0.5, -1e3, np.nan)]
     return [
         ~np.logical_and.reduce([(of_one == first) | ((of_one != of_one) & (first != first)) for of_one in others])
         for first, *others in zip(*runs, strict=True)
