@@ -88,6 +88,8 @@ CASES: dict[str, tuple[Case, ...]] = {
         case(jax.nn.softmax, array(5, 40), name="softmax"),
         case(normalised, array(3, 9, 48), array(48), array(48), name="layer norm"),
     ),
+    # Proposes nothing: it is asked for what is left between kernels (`tests/test_bridges.py`).
+    "fused_elementwise": (),
     "pool_gradient": (case(largest_gradient, array(2, 9, 9, 20), array(2, 5, 5, 20), name="of the largest"),),
     "conv_as_dots": (case(weights_gradient, array(3, 16, 16, 64), array(3, 16, 16, 64), name="gradient in groups"),),
     "openvino": (

@@ -235,6 +235,7 @@ def test_a_program_that_is_hopeless_at_once_runs_once():
 
     class Slow:
         prepare = staticmethod(lambda: ((), ()))
+        plain = ()
 
         @staticmethod
         def run(prepared):

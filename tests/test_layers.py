@@ -68,6 +68,7 @@ LAYERS = (
     "tuning.summary",
     "tuning.replay",
     "tuning.contenders",
+    "tuning.bridges",
     "tuning.neighbourhood",
     "tuning.graph_level",
     "tuning.pricing",

@@ -32,6 +32,11 @@ TEXTS = {
         " scale=1.0 mask=keep mask_steps=0x0x3x1 mask_elements=9 fill=-inf",
     ],
     "concat": ["op=place rows=5 row=9 parts=2 columns=4x3 offsets=0x5"],
+    "elementwise": [
+        "op=elementwise dims=2 sizes=4x6 shape=5x13 low=1x0 gap=1x2 fill=0.5 reads=2 of0=24 at0=0 by0=6x1"
+        " of1=6 at1=5 by1=0x-1 code=r0,r1,gt:0:1,n2.0,select:2:1:3",
+        "op=elementwise dims=3 sizes=2x3x4 shape=2x3x4 reads=1 of0=48 at0=23 by0=24x-8x-2 code=r0,n1.5,mul:0:1,add:2:0",
+    ],
     "grouped": [
         f"op=conv {CONV} bias=1 add=0 low=0.0 high=inf packed=0",
         f"op=pack {CONV} bias=0 add=0 low=0 high=1 packed=1",
@@ -47,6 +52,9 @@ TEXTS = {
     "rows": [
         "op=norm rows=4 columns=19 centred=1 unbiased=1 epsilon=1e-06 outside=1 scale=1 shift=1",
         "op=softmax rows=5 columns=33",
+        "op=norm_gradient rows=4 columns=19 centred=1 unbiased=0 epsilon=1e-06 outside=0 scale=1 factor=0.5 added=1",
+        "op=scale_gradient rows=70 columns=19 centred=0 unbiased=0 epsilon=1e-06 outside=0",
+        "op=softmax_gradient rows=5 columns=33 factor=2 added=1",
     ],
     "separable": [f"op=conv columns=12 bias=1 add=1 low=-inf high=inf depthwise: {CONV} packed=1"],
     "sgemm": [f"op=product {PRODUCT} bias=1 add=1 packed=0", f"op=pack {PRODUCT} bias=0 add=0 packed=1"],

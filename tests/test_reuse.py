@@ -18,7 +18,9 @@ from collage_jax.backends import registry
 BACKENDS = [
     backend
     for backend in registry.usable(None)[0]
-    if backend.kind == "kernel-library" and backend.name not in ("conv_as_dots", "pool_gradient")  # for gradients alone
+    if backend.kind == "kernel-library"
+    and not backend.is_bridge
+    and backend.name not in ("conv_as_dots", "pool_gradient")  # for gradients alone
 ]
 NAMES = [backend.name for backend in BACKENDS]
 

@@ -79,6 +79,9 @@ class Backend(ABC):
     rule: FusionRule | None = None
     #: True for one that is asked only for regions that no other backend takes.
     is_fallback: bool = False
+    #: True for one that is put between kernels of others, where it takes all that XLA would do there, so that they are
+    #: one program. What it does is as fast with XLA alone, and is neither proposed nor timed.
+    is_bridge: bool = False
     #: True for one whose kernels give the same bits from the same arrays in every call and process in which ``version``
     #: says the same; no other is used where ``deterministic`` is asked for.
     deterministic: bool = False

@@ -59,3 +59,13 @@ class NativeCall:
     def of_ready_operands(self) -> NativeCall:
         """The same call of arrays that are its operands already, in their order."""
         return replace(self, operands=tuple(NativeOperand((i,)) for i in range(len(self.operands))))
+
+
+@dataclass(frozen=True, eq=False)
+class NativeCalls:
+    """A JAX-traceable callable: arrays in, what each call makes of them out, as a tuple."""
+
+    calls: tuple[NativeCall, ...]
+
+    def __call__(self, *arrays: Any) -> tuple[Any, ...]:
+        return tuple(made for call in self.calls for made in call(*arrays))

@@ -13,7 +13,7 @@ from jax import lax
 from .. import _compat
 from ..backends.base import Backend, PreparedKernel
 from ..candidates import VIEWS
-from ..ffi.native_call import NativeCall
+from ..ffi.native_call import NativeCall, NativeCalls
 from ..graph.evaluate import Env, read, run_node
 from ..graph.ir import Constant, Node, Value
 from ..graph.region import Region
@@ -105,7 +105,7 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
         if times is None:
             return results
         # The arrays as they are: to XLA each element that it takes out is a kernel to compile.
-        number: dict[Key, int] = {region.exits[0]: i for i, (region, _) in enumerate(plan.placed)}
+        number: dict[Key, int] = {value: i for i, (region, _) in enumerate(plan.placed) for value in region.exits}
         return results, {tuple(number.get(key, APART) for key in keys): took for keys, took in times}
 
     return Lowered(prepare, run, tuple(plain))
@@ -149,7 +149,10 @@ def _what(region: Region) -> str:
 
 def _kernel_tasks(region: Region, kernel: Callable[..., Any], arguments: Sequence[Key], title: str) -> list[Task]:
     if isinstance(kernel, NativeCall):
-        return tasks_of_call(kernel, arguments, region.exits[0], title)
+        kernel = NativeCalls((kernel,))
+    if isinstance(kernel, NativeCalls):
+        made = zip(kernel.calls, region.exits, strict=True)
+        return [task for call, value in made for task in tasks_of_call(call, arguments, value, title)]
 
     def run(*arrays: Any) -> Sequence[Any]:
         results = kernel(*arrays)

@@ -29,6 +29,7 @@ from ..measure.whole import XLA_ALONE, Trials
 from ..search.correction import Correction, Features, Observation, fit
 from ..search.evolution import evolve
 from ..search.genome import Genome
+from .bridges import bridged
 from .neighbourhood import Neighbourhood, around
 
 #: Rounds of a race between programs of one generation, and seconds for it.
@@ -140,6 +141,25 @@ class GraphLevel:
             self.enter(EVOLVED, plan)
         self._trials.notes.append(f"Graph level: {found.evaluations} programs timed; {found.ended}.")
 
+    def bridged(self, plans: Mapping[str, Plan]) -> dict[str, Plan]:
+        """``plans`` without XLA between their kernels, those that there are and that do not take part yet."""
+        known = {plan.identity for plan in self._plans.values()}
+        found = {_bridged(name): self._without_xla(plan) for name, plan in plans.items()}
+        return {name: plan for name, plan in found.items() if plan is not None and plan.identity not in known}
+
+    def bridged_fastest(self) -> dict[str, Plan]:
+        """The same for the fastest plan that takes part."""
+        plans = {name: self._plans[name] for name in self._trials.names if name in self._plans}
+        found = self.bridged(plans)
+        if found and len(plans) > 1:
+            times = self._timed(list(plans))
+            fastest = _bridged(min(plans, key=lambda name: times.get(name, math.inf)))
+            return {name: plan for name, plan in found.items() if name == fastest}
+        return found
+
+    def _without_xla(self, plan: Plan) -> Plan | None:
+        return bridged(plan, self._options[plan.graph], self._costs, self._backends)
+
     def decide(self, deadline: float) -> Decided:
         """The fastest program, beside XLA alone."""
         outcome = verdict.decide(self._trials, deadline, lambda name: _changes(self._plans[name]))
@@ -232,6 +252,10 @@ class GraphLevel:
         entered = self.enter(name, plan)
         del self._trials.notes[noted:]
         return entered
+
+
+def _bridged(name: str) -> str:
+    return f"{name}, bridged"
 
 
 def _digest(plan: Plan, numbers: Mapping[int, int]) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from .. import _compat, device
@@ -28,6 +29,7 @@ from ..placement import Placement
 from ..problem import Problem
 from ..search.op_level import Charges, choose
 from ..switches import NOTHING, Switches, in_force
+from .bridges import bridged
 from .contenders import plans_to_time, refined_plan, runtime_plans
 from .graph_level import Decided, GraphLevel
 from .pricing import Prices, price
@@ -162,6 +164,7 @@ def _decided(
         return Decided(None, verdict.stay(prices.why_plain))
     if settings.tune == "cached":
         note = "Placed from known costs; nothing was timed."
+        op_level = bridged(op_level, options[each], prices.costs, backends) or op_level
         return Decided(op_level, verdict.Outcome("op-level", None, None, None, (note,)))
     arrays = problem.divided(arguments)
     build = partial(lower, split=problem.split, backends=backends)
@@ -170,8 +173,9 @@ def _decided(
         compared = of_program(problem.split, *arrays, reference)
         trials = whole.Trials(*arrays, compared, settings.tolerance)
         level = GraphLevel(trials, build, options, prices.costs, backends, barred.programs)
-        likeliest = next(iter(plans), "")
-        ordered = {likeliest: plans[likeliest], **whole_runtimes, **plans} if plans else whole_runtimes
+        likeliest = dict(islice(plans.items(), 1))
+        without_xla = level.bridged(likeliest) if settings.tune == "two-level" else {}
+        ordered = {**without_xla, **likeliest, **whole_runtimes, **plans}
         for name, plan in ordered.items():
             level.enter_in_time(name, plan, late)
         if settings.tune == "two-level" and plans:
@@ -185,6 +189,8 @@ def _decided(
                     level.enter_in_time(name, plan, late)
                 plans |= also
             level.improve(list(plans), deadline)
+            for name, plan in level.bridged_fastest().items():
+                level.enter_in_time(name, plan, late)
         return level.decide(deadline)
     except KeyboardInterrupt:
         return Decided(None, verdict.stay("Interrupted before whole programs were compared: XLA alone is used."))

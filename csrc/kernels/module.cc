@@ -2,6 +2,7 @@
 // shows it to Python; a submodule and an XLA FFI target for each library.
 #include "attention/plan.h"
 #include "concat/plan.h"
+#include "elementwise/plan.h"
 #include "grouped/plan.h"
 #include "kernel_module.h"
 #include "narrow/plan.h"
@@ -19,6 +20,8 @@ PYBIND11_MODULE(_kernels, module) {
                                         [] { return InstructionSet(sgemm::kOffers); });
   KernelModule<concat::Plan>::Define(library("concat", "arrays into their places in another"), "collage_concat_v1",
                                      [] { return std::string("any"); });
+  KernelModule<elementwise::Plan>::Define(library("elementwise", "each element by itself, moved or not"),
+                                          "collage_elementwise_v1", [] { return InstructionSet(elementwise::kOffers); });
   KernelModule<grouped::Plan>::Define(library("grouped", "convolutions in groups"), "collage_grouped_v1",
                                       [] { return InstructionSet(grouped::kOffers); });
   KernelModule<narrow::Plan>::Define(library("narrow", "convolutions to few channels"), "collage_narrow_v1",

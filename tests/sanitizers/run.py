@@ -32,9 +32,19 @@ ROOT = HERE.parents[1]
 
 #: Tests whose point is native code: every kernel on odd shapes, plans of random text, many threads, Python functions.
 TESTS = (
-    *("attention", "callback", "conv_gradients", "entry", "grouped", "in_place", "joining", "native_texts"),
-    *("narrow_conv", "onednn_native", "pool_gradient", "rowwise", "sgemm", "spread", "threads", "weights_gradient"),
-    *("winograd", "openvino", "gpu_cublas", "gpu_cuda", "gpu_tensorrt"),
+    *("attention", "bridges", "callback", "conv_gradients", "entry", "fused_elementwise", "grouped", "in_place"),
+    *(
+        "joining",
+        "native_texts",
+        "narrow_conv",
+        "onednn_native",
+        "pool_gradient",
+        "rowwise",
+        "sgemm",
+        "spread",
+        "threads",
+    ),
+    *("weights_gradient", "winograd", "openvino", "gpu_cublas", "gpu_cuda", "gpu_tensorrt"),
 )
 
 #: Of those, what starts compilers or processes that a preloaded sanitizer breaks or slows for nothing.
