@@ -19,7 +19,7 @@ from .costs import FAULTS, Measured
 from .graph.region import Region
 from .graph.trace import trace_function
 from .graph.work import operations, repeats, traffic
-from .lowering.build import APART, compiled_prepare, lower
+from .lowering.build import compiled_prepare, lower, step_times
 from .lowering.plan import Plan
 from .placement import PlacedRegion, Placement
 from .problem import Problem, problem_of
@@ -105,11 +105,10 @@ def profile_of(call: Call, placement: Placement, settings: Settings) -> Profile:
         start = time.perf_counter()
         jax.block_until_ready(calls[0]())
         took = time.perf_counter() - start
-        for numbers, us in jax.device_get(jax.block_until_ready(calls[1]())).items():
-            for number, each in zip(numbers, us, strict=True):
-                if done and number != APART:  # the first round warms up
-                    steps.setdefault(number, []).append(float(each))
-        if done:
+        times = step_times(calls[1]())
+        if done:  # the first round warms up
+            for number, us in times.items():
+                steps.setdefault(number, []).append(us)
             seconds.append(took)
         if len(seconds) >= 3 and time.perf_counter() - begin > SECONDS:
             break

@@ -17,7 +17,7 @@ from collage_jax.backends.fused_elementwise import BACKEND
 from collage_jax.backends.fused_elementwise.kernel import STEP
 from collage_jax.candidates import XLA, find
 from collage_jax.costs import Measured
-from collage_jax.lowering.build import compiled_prepare, lower
+from collage_jax.lowering.build import compiled_prepare, lower, step_times
 from collage_jax.lowering.plan import Plan
 from collage_jax.problem import problem_of
 from collage_jax.search.op_level import choose
@@ -97,6 +97,23 @@ def test_parts_of_a_result():
     assert len(bridges(fun, X, W, V)) >= 2
     before, after = programs(fun, X, W, V)
     assert before.total() > 1 and after == {"collage_program_v1": 1}
+
+
+def test_all_calls_of_a_region_count_for_its_time():
+    def fun(x, w, v):
+        left, right = jnp.split(x @ w, 2, axis=1)
+        return left @ v[:32] + right @ v[32:]
+
+    problem, plan, options, costs, backends = products_alone(fun, X, W, V)
+    made = bridged(plan, options, costs, backends)
+    lowered = lower(made, problem.split, backends, timed=True)
+    _, times = jax.jit(lowered.run)(lowered.prepare(), X, W, V)
+    (numbers,) = times
+    (divided,) = [i for i, (region, _) in enumerate(made.placed) if region.ops == ("split",)]
+    assert numbers.count(divided) == 2
+    (took,) = times.values()
+    each = [float(us) for number, us in zip(numbers, took, strict=True) if number == divided]
+    assert step_times(times)[divided] == sum(each)
 
 
 def test_padding_and_what_only_changes_a_shape():

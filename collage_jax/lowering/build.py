@@ -111,6 +111,16 @@ def lower(plan: Plan, split: Split, backends: Mapping[str, Backend], timed: bool
     return Lowered(prepare, run, tuple(plain))
 
 
+def step_times(times: Mapping[tuple[int, ...], Any]) -> dict[int, float]:
+    """The microseconds of each region by its number, of what a ``timed`` program returns; all calls of one together."""
+    summed: dict[int, float] = {}
+    for numbers, took in jax.device_get(times).items():
+        for number, us in zip(numbers, took, strict=True):
+            if number != APART:
+                summed[number] = summed.get(number, 0.0) + float(us)
+    return summed
+
+
 def compiled_prepare(lowered: Lowered) -> Callable[..., Prepared]:
     """``lowered.prepare`` to be called with arrays; what it gives is there.
 

@@ -18,7 +18,7 @@ import numpy as np
 from ..candidates import XLA, Candidates
 from ..costs import Cost, Measured
 from ..graph.ir import Node
-from ..lowering.build import APART, Lowered, compiled_prepare
+from ..lowering.build import Lowered, compiled_prepare, step_times
 from ..lowering.plan import Plan
 
 #: Kernels up to this many times slower alone than the best are tried inside.
@@ -118,12 +118,7 @@ def _ready(lowered: Lowered, frozen: Sequence[Any], others: Sequence[Any]) -> Ca
 
     def call() -> Mapping[int, Any]:
         _, times = jax.block_until_ready(compiled(prepared, *others))
-        return {
-            number: us
-            for numbers, took in jax.device_get(times).items()
-            for number, us in zip(numbers, took, strict=True)
-            if number != APART
-        }
+        return step_times(times)
 
     call()
     return call
