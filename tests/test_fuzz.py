@@ -275,6 +275,16 @@ def test_of_two_that_are_compared_one_may_be_computed_anew_and_one_be_read():
     assert judged(fun, [y, hits * 0 + 9], *arguments, by_reader=True) is not None
 
 
+def test_nothing_says_which_sign_nan_has():
+    def fun(x):
+        return (lax.bitcast_convert_type(lax.rev(x, (0,)), "int32"),)
+
+    x = jnp.array([1.0, jnp.nan])
+    (bits,) = jax.jit(fun)(x)
+    assert judged(fun, [bits.at[0].set(bits[0] ^ np.int32(-(1 << 31)))], x) is None
+    assert judged(fun, [bits.at[1].set(bits[1] ^ np.int32(-(1 << 31)))], x) is not None
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint64"])
 def test_integers_of_all_sizes_are_drawn(dtype):
     with jax.enable_x64(True):

@@ -112,6 +112,16 @@ class Noise:
         bad = lax.eq(factor, lax.full_like(factor, 0)) if node.op == "div" else ~lax.is_finite(factor)
         return jnp.where(jnp.broadcast_to(bad, result.shape), self._lost, result)
 
+    def on_bits(self, node: Node, operand: Any, result: Any) -> Any:
+        """``result``, the bits of ``operand``: nothing says which sign NaN has."""
+        if not jnp.issubdtype(operand.dtype, jnp.floating) or not self._drops:
+            return result
+        bits = jnp.dtype(f"uint{8 * operand.dtype.itemsize}")
+        sign = np.array(1 << (8 * operand.dtype.itemsize - 1), bits)
+        turned = lax.bitcast_convert_type(lax.bitcast_convert_type(operand, bits) ^ sign, operand.dtype)
+        (other,) = _compat.bind(node.eqn, dict(node.params), [jnp.where(jnp.isnan(operand), turned, operand)])
+        return other
+
     def picks(self) -> bool:
         """Whether a reader computes a value anew."""
         return bool(self._rng.integers(2))

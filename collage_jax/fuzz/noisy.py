@@ -63,6 +63,8 @@ def _put_otherwise(node: Node, env: Env, of_convolutions: set[Value], noise: Noi
     """Put what else ``node`` may make into ``env``: sums of products, what scales a convolution's, and extremes."""
     operands = [read(env, v) for v in node.inputs]
     env.update((v, noise.on_extreme(node, operands, env[v])) for v in node.outputs)
+    if node.op == "bitcast_convert_type":
+        env[node.out] = noise.on_bits(node, operands[0], env[node.out])
     if node.op in ("conv_general_dilated", "dot_general"):
         env[node.out] = noise.on_products(node, operands, env[node.out])
     if node.op == "conv_general_dilated":
