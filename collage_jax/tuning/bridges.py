@@ -9,7 +9,7 @@ nearly all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -36,7 +36,8 @@ def bridged(
         return None
     placed = {node for region, _ in plan.placed for node in region.nodes}
     left = dict.fromkeys(_between(graph, placed))
-    single = _single_kernels(options, costs)
+    libraries = {name for name, each in backends.items() if name != XLA and each.kind == "kernel-library"}
+    single = _single_kernels(options, costs, libraries)
     bridges: dict[Node, _Placed] = {}
     for root in reversed(left):
         if root not in bridges and not is_view(Region.of(graph, (root,))):
@@ -60,12 +61,14 @@ def _between(graph: Graph, placed: set[Node]) -> list[Node]:
     return [graph.nodes[i] for i in sorted(after & before) if graph.nodes[i] not in placed]
 
 
-def _single_kernels(options: Candidates, costs: Mapping[tuple[str, str], Cost]) -> dict[Node, _Placed]:
-    """For each node that a kernel takes alone, the fastest."""
+def _single_kernels(
+    options: Candidates, costs: Mapping[tuple[str, str], Cost], libraries: Collection[str]
+) -> dict[Node, _Placed]:
+    """For each node that kernels of ``libraries`` take alone, the fastest; graph runtimes are no steps of a program."""
     found: dict[Node, tuple[float, _Placed]] = {}
     for candidate in options.chosen_from:
         cost = costs.get((candidate.key, candidate.backend))
-        if candidate.backend != XLA and len(candidate.region.nodes) == 1 and isinstance(cost, Measured):
+        if candidate.backend in libraries and len(candidate.region.nodes) == 1 and isinstance(cost, Measured):
             each = cost.median_us, (candidate.region, candidate.backend)
             node = candidate.region.nodes[0]
             found[node] = min(found.get(node, each), each, key=lambda pair: pair[0])
