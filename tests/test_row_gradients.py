@@ -178,6 +178,14 @@ def test_what_is_spread_anew_for_each_reader_has_no_gradient_of_its_own():
     assert not ops(found(fun, jnp.float32(1)))
 
 
+def test_the_gradient_of_a_row_of_one_element_is_a_number():
+    def loss(x, scale):
+        normalised = (x - jnp.mean(x, axis=0, keepdims=True)) * lax.rsqrt(jnp.var(x, axis=0, keepdims=True) + 1e-5)
+        return jnp.sum(jax.vmap(lambda _: normalised * scale + scale)(jnp.ones(1)))
+
+    found(jax.value_and_grad(loss, 1), normal(1), normal(1, seed=1))  # which compares the numbers
+
+
 def test_attention_in_layers():
     def block(x, w):
         q, k, v = (x @ each for each in w)

@@ -103,7 +103,8 @@ def _composites(found: Found, gradient: Graph, cotangent: Value) -> Iterator[tup
     for kind, params, inputs, result in kinds:
         body = drop_dead(Graph(inputs, (), gradient.nodes, (result,)))
         read = {v for node in body.nodes for v in node.inputs if not isinstance(v, Constant)}
-        if read <= {*inputs, *body.producer}:
+        # The gradient of a row of one element is a number of the program.
+        if result in body.producer and read <= {*inputs, *body.producer}:
             yield result, _composite(f"{found.op}_{kind}", params, tuple(given[v] for v in inputs), body)
 
 
