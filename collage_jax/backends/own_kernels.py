@@ -34,39 +34,25 @@ class Work(Protocol):
     def label(self) -> str: ...
 
 
+R = TypeVar("R")
 W = TypeVar("W", bound=Work)
 
 
-class OwnKernels(Backend, Generic[W]):
-    """A backend of one native module, ``extension``. ``anchors`` are the operations that work begins with."""
+class NativeKernels(Backend, Generic[R]):
+    """A backend of one native module, ``extension``, which runs what it reads in a region."""
 
     kind = "kernel-library"
     platforms = ("cpu",)
     deterministic = True
     extension: str
-    anchors: frozenset[str]
 
     @abstractmethod
-    def plan(self, node: Node) -> W | Unsupported:
-        """The work for an anchor alone."""
+    def read(self, region: Region) -> R | Unsupported:
+        """What all nodes of ``region`` are to the kernels."""
 
     @abstractmethod
-    def extend(self, graph: Graph, work: W, inside: Inside) -> W | None:
-        """``work`` with the one node that reads its result, or None if it cannot be."""
-
-    def preceded(self, graph: Graph, work: W, inside: Inside) -> W | None:
-        """``work`` with what only makes its source, or None if it cannot be."""
-        return None
-
-    @abstractmethod
-    def kernel(self, module: ModuleType, work: W, region: Region) -> Callable[..., Any]:
+    def kernel(self, module: ModuleType, work: R, region: Region) -> Callable[..., Any]:
         """As ``emit``."""
-
-    @abstractmethod
-    def prepared_kernel(
-        self, module: ModuleType, work: W, region: Region, frozen: frozenset[Value]
-    ) -> PreparedKernel | None:
-        """As ``emit_frozen``."""
 
     def module(self) -> ModuleType | Unsupported:
         """The native module, or the reason why it cannot be used."""
@@ -82,16 +68,6 @@ class OwnKernels(Backend, Generic[W]):
             return ""
         return f"{module.version()}/{module.instruction_set()}/{module.threads()}t"
 
-    def propose(self, graph: Graph) -> Iterable[Proposal]:
-        for node in filter(self._is_anchor, graph.nodes):
-            work = self.plan(node)
-            if isinstance(work, Unsupported):
-                yield Proposal((node,), node.op, refused=work)
-                continue
-            for first in filter(None, (work, self.preceded(graph, work, _may_be_inside))):
-                for longer in self._prefixes(graph, first):
-                    yield Proposal(longer.nodes, longer.label)
-
     def supports(self, region: Region) -> Unsupported | None:
         work = self.read(region)
         return work if isinstance(work, Unsupported) else None
@@ -103,6 +79,40 @@ class OwnKernels(Backend, Generic[W]):
                 raise ValueError(f"{self.name} cannot run {region}: {missing.reason}")
         assert isinstance(module, ModuleType) and not isinstance(work, Unsupported)
         return self.kernel(module, work, region)
+
+
+class OwnKernels(NativeKernels[W]):
+    """One operation with what is fused to it. ``anchors`` are the operations that work begins with."""
+
+    anchors: frozenset[str]
+
+    @abstractmethod
+    def plan(self, node: Node) -> W | Unsupported:
+        """The work for an anchor alone."""
+
+    @abstractmethod
+    def extend(self, graph: Graph, work: W, inside: Inside) -> W | None:
+        """``work`` with the one node that reads its result, or None if it cannot be."""
+
+    def preceded(self, graph: Graph, work: W, inside: Inside) -> W | None:
+        """``work`` with what only makes its source, or None if it cannot be."""
+        return None
+
+    @abstractmethod
+    def prepared_kernel(
+        self, module: ModuleType, work: W, region: Region, frozen: frozenset[Value]
+    ) -> PreparedKernel | None:
+        """As ``emit_frozen``."""
+
+    def propose(self, graph: Graph) -> Iterable[Proposal]:
+        for node in filter(self._is_anchor, graph.nodes):
+            work = self.plan(node)
+            if isinstance(work, Unsupported):
+                yield Proposal((node,), node.op, refused=work)
+                continue
+            for first in filter(None, (work, self.preceded(graph, work, _may_be_inside))):
+                for longer in self._prefixes(graph, first):
+                    yield Proposal(longer.nodes, longer.label)
 
     def emit_frozen(self, region: Region, frozen: frozenset[Value]) -> PreparedKernel | None:
         module, work = self.module(), self.read(region)

@@ -16,45 +16,26 @@ from typing import Any
 
 from ...graph.ir import Graph
 from ...graph.region import Region
-from ..base import Backend, Proposal, Unsupported
-from ..own_kernels import load
+from ..base import Proposal, Unsupported
+from ..own_kernels import NativeKernels
 from .kernel import STEP, kernel
-from .plan import plan
+from .plan import Pass, plan
 
 
-class FusedElementwise(Backend):
+class FusedElementwise(NativeKernels[tuple[Pass, ...]]):
     """Sums, products, comparisons, slices, padding, ... in one pass."""
 
     name = "fused_elementwise"
-    kind = "kernel-library"
-    platforms = ("cpu",)
-    deterministic = True
+    extension = STEP
     is_bridge = True
-
-    def available(self) -> Unsupported | None:
-        module = load(STEP)
-        return module if isinstance(module, Unsupported) else None
-
-    def version(self) -> str:
-        module = load(STEP)
-        if isinstance(module, Unsupported):
-            return ""
-        return f"{module.version()}/{module.instruction_set()}/{module.threads()}t"
 
     def propose(self, graph: Graph) -> Iterable[Proposal]:
         return ()
 
-    def supports(self, region: Region) -> Unsupported | None:
-        work = plan(region)
-        return work if isinstance(work, Unsupported) else None
+    def read(self, region: Region) -> tuple[Pass, ...] | Unsupported:
+        return plan(region)
 
-    def emit(self, region: Region) -> Callable[..., Any]:
-        module, work = load(STEP), plan(region)
-        if isinstance(module, Unsupported) or isinstance(work, Unsupported):
-            why = module if isinstance(module, Unsupported) else work
-            assert isinstance(why, Unsupported)
-            raise ValueError(f"{self.name} cannot run {region}: {why.reason}")
-        assert isinstance(module, ModuleType)
+    def kernel(self, module: ModuleType, work: tuple[Pass, ...], region: Region) -> Callable[..., Any]:
         return kernel(work, region, module.version())
 
 
